@@ -1,0 +1,2 @@
+//! Monitor
+fn main() {}

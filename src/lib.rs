@@ -1,0 +1,17 @@
+//! corten: a Kubernetes container runtime.
+//!
+//! The daemon serves the CRI on a unix socket; `docs/architecture.md` is the map of this crate.
+
+pub mod cli;
+pub mod config;
+pub mod container;
+pub mod cri;
+pub mod id;
+pub mod image;
+pub mod monitor;
+pub mod network;
+pub mod oci;
+pub mod pod;
+pub mod storage;
+pub mod store;
+pub mod sys;

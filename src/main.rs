@@ -1,0 +1,3 @@
+//! The `corten` command.
+
+fn main() {}

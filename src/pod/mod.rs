@@ -1,0 +1,3 @@
+//! Pods: sandboxes and the actors that own them.
+
+pub mod spec;
