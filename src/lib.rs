@@ -8,6 +8,7 @@ pub mod container;
 pub mod cri;
 pub mod id;
 pub mod image;
+pub mod layout;
 pub mod monitor;
 pub mod network;
 pub mod oci;

@@ -1,3 +1,5 @@
 //! Pods: sandboxes and the actors that own them.
 
+mod lane;
 pub mod spec;
+pub mod state;
