@@ -1,1 +1,3 @@
-//! To come.
+//! The kernel's interfaces: the only place for `unsafe` code.
+
+pub mod cgroup;

@@ -1,0 +1,66 @@
+//! Removing a container with all that it left.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{error::ContainerError, reap, record::ContainerRecord, stop};
+use crate::{id::Id, monitor::Monitor, services::Services, sys::mount};
+
+/// Kills what runs and removes what is there; each step finds out for itself whether there is
+/// anything to do, so it can be called again after a failure.
+pub(crate) async fn remove(
+    services: &Arc<Services>,
+    id: &Id,
+    record: &ContainerRecord,
+    monitor: Option<&Monitor>,
+) -> Result<(), ContainerError> {
+    if let (Some(monitor), Some(pid)) = (monitor, record.state.pid()) {
+        stop::kill(services, id, record, monitor, pid).await?;
+    }
+    reap::reap(services, id, record).await?;
+    let (held, own) = (services.clone(), id.clone());
+    tokio::task::spawn_blocking(move || unmount_volumes(&held.layout.image_volumes(&own)))
+        .await
+        .map_err(|e| ContainerError::Panicked(e.to_string()))??;
+    services
+        .storage
+        .remove_rootfs(id)
+        .await
+        .map_err(ContainerError::Rootfs)?;
+    services.images.release(id.as_str());
+    let (held, own) = (services.clone(), id.clone());
+    tokio::task::spawn_blocking(move || {
+        remove_dir(&held.layout.bundle(&own))?;
+        remove_dir(&held.layout.container(&own))
+    })
+    .await
+    .map_err(|e| ContainerError::Panicked(e.to_string()))?
+}
+
+fn unmount_volumes(dir: &Path) -> Result<(), ContainerError> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(failed("reading", dir))?,
+    };
+    for entry in entries {
+        let path: PathBuf = entry.map_err(failed("reading", dir))?.path();
+        mount::detach(&path).map_err(failed("unmounting", &path))?;
+    }
+    Ok(())
+}
+
+fn remove_dir(dir: &Path) -> Result<(), ContainerError> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("removing", dir)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// An error about a file of a container.
+pub(super) fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ContainerError {
+    let path = path.to_owned();
+    move |source| ContainerError::File { step, path, source }
+}
