@@ -1,1 +1,5 @@
-//! To come.
+//! The kernel's interfaces: the only place with unsafe code.
+
+pub mod namespaces;
+pub mod netlink;
+pub mod sysctl;
