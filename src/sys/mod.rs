@@ -1,3 +1,6 @@
 //! The kernel's interfaces: the only place for `unsafe` code.
 
 pub mod cgroup;
+pub mod namespaces;
+pub mod netlink;
+pub mod sysctl;
