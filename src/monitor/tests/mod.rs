@@ -1,0 +1,1 @@
+//! Real containers, run by the real runtime under the real monitor.
