@@ -3,4 +3,5 @@
 pub mod cgroup;
 pub mod namespaces;
 pub mod netlink;
+pub mod rooted;
 pub mod sysctl;
