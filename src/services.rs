@@ -60,8 +60,8 @@ pub struct Settings {
     pub cgroup_parent: String,
     /// Who makes cgroups.
     pub cgroup_driver: Driver,
-    /// cgroup the monitors live in, outside all pods.
-    pub monitor_cgroup: String,
+    /// cgroup directories the monitors live in, outside all pods: one for each hierarchy.
+    pub monitor_cgroups: Vec<PathBuf>,
     /// Largest log file in bytes; none when `None`.
     pub log_size_max: Option<u64>,
     /// Most output of one stream that an exec keeps, in bytes.

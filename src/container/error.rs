@@ -2,13 +2,14 @@
 
 use std::{io, path::PathBuf};
 
+use super::signal::UnknownSignal;
 use crate::{
     id::Id,
     image::ImageError,
     monitor::MonitorError,
     oci::{
         RuntimeError, cgroup::CgroupError, device::DeviceError, handler::HandlerError,
-        mount::MountError, rootfs::RootfsError, spec::SpecError, user::UserError,
+        mount::MountError, rootfs::RootfsError, seccomp::SeccompError, spec::SpecError, user::UserError,
     },
     storage::StorageError,
     store::StoreError,
@@ -97,6 +98,12 @@ pub enum ContainerError {
     /// Its parent cgroup.
     #[error("parent cgroup of the container")]
     Cgroup(#[source] CgroupError),
+    /// The image's stop signal.
+    #[error(transparent)]
+    StopSignal(UnknownSignal),
+    /// Its system call filter.
+    #[error("system call filter of the container")]
+    Seccomp(#[source] SeccompError),
     /// Its root could not be prepared.
     #[error("preparing the root file system")]
     Prepare(#[source] RootfsError),

@@ -7,6 +7,7 @@ pub mod exec;
 pub(crate) mod reap;
 pub mod record;
 pub(crate) mod remove;
+pub mod signal;
 pub mod spec;
 pub(crate) mod start;
 pub mod state;
@@ -20,7 +21,6 @@ use crate::{
     services::now,
 };
 use state::ExitCause;
-pub use view::ContainerView;
 
 /// What is needed to talk to a container that lives.
 #[derive(Debug, Clone)]

@@ -47,7 +47,7 @@ fn unmount_volumes(dir: &Path) -> Result<(), ContainerError> {
     };
     for entry in entries {
         let path: PathBuf = entry.map_err(failed("reading", dir))?.path();
-        mount::detach(&path).map_err(failed("unmounting", &path))?;
+        mount::detach_all(&path).map(drop).map_err(failed("unmounting", &path))?;
     }
     Ok(())
 }

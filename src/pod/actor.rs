@@ -26,15 +26,14 @@ use super::{
     lane::Lane,
     msg::{Mailbox, Msg, PodOp, PodOutcome, PodResult, PodWaiter, SetUpFailure},
     record::PodRecord,
-    recover, remove,
+    publish, recover, remove,
     slot::Slot,
     state::{PodEvent, PodState},
     stop,
     table::Table,
-    view::PodView,
 };
 use crate::{
-    container::{ContainerView, spec::ContainerMetadata},
+    container::{spec::ContainerMetadata, view::ContainerView},
     id::Id,
     monitor::{End, Monitor},
     services::Services,
@@ -383,28 +382,15 @@ impl Actor {
             .containers
             .iter()
             .filter(|(_, slot)| slot.is_visible())
-            .map(|(id, slot)| Arc::new(self.container_view(id, slot)))
+            .map(|(id, slot)| Arc::new(publish::container(&self.services, id, slot)))
             .collect();
-        let view = PodView {
-            id: self.id.clone(),
-            spec: self.record.spec.clone(),
-            state: self.record.state.view(),
-            created_at: self.record.created_at,
-            ips: self
-                .record
-                .attachment
-                .as_ref()
-                .map(|a| a.ips.clone())
-                .unwrap_or_default(),
-            handler: self.record.handler.clone(),
-            netns: stop::own_netns(&self.services, &self.id, &self.record),
-            pid: self.record.infra_pid,
-            step: self
-                .step
-                .clone()
-                .or_else(|| self.record.state.trouble().map(str::to_owned)),
+        let view = publish::pod(
+            &self.services,
+            &self.id,
+            &self.record,
+            self.step.as_ref(),
             containers,
-        };
+        );
         self.table.publish(Arc::new(view));
     }
 

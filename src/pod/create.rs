@@ -7,6 +7,8 @@ use std::{
     sync::Arc,
 };
 
+use rustix::mount::MountFlags;
+
 use super::{
     error::PodError,
     infra::{self, Infra},
@@ -19,7 +21,10 @@ use crate::{
     id::Id,
     network::{Attachment, PodNetwork, files},
     services::Services,
-    sys::{mount, namespaces},
+    sys::{
+        mount,
+        namespaces::{self, NamespaceSet, Setup},
+    },
 };
 
 /// What a sandbox has gained once it is set up.
@@ -70,14 +75,14 @@ async fn try_set_up(
     }
 
     step("making files and namespaces").await;
-    let made = {
+    let files_made = {
         let (services, id, spec) = (services.clone(), id.clone(), spec.clone());
-        tokio::task::spawn_blocking(move || {
-            make_files(&services, &id, &spec)?;
-            make_namespaces(&services, &id, &spec)
-        })
+        tokio::task::spawn_blocking(move || make_files(&services, &id, &spec))
     };
-    made.await.map_err(|e| PodError::Panicked(e.to_string()))??;
+    files_made
+        .await
+        .map_err(|e| PodError::Panicked(e.to_string()))??;
+    make_namespaces(services, id, spec).await?;
 
     let mut attachment = None;
     if spec.namespaces.network == Shared::Pod {
@@ -148,25 +153,28 @@ fn make_files(services: &Services, id: &Id, spec: &PodSpec) -> Result<(), PodErr
             .mode(0o1777)
             .create(&shm)
             .map_err(failed("making directory", &shm))?;
-        mount::tmpfs(&shm, services.settings.shm_size, 0o1777)
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        let options = format!("mode=1777,size={}", services.settings.shm_size);
+        mount::mount_at("tmpfs", &shm, flags, &options)
             .map_err(failed("mounting a tmpfs on", &shm))?;
     }
     Ok(())
 }
 
-fn make_namespaces(services: &Services, id: &Id, spec: &PodSpec) -> Result<(), PodError> {
-    let set = namespaces::NamespaceSet {
+async fn make_namespaces(services: &Services, id: &Id, spec: &PodSpec) -> Result<(), PodError> {
+    let set = NamespaceSet {
         net: spec.namespaces.network == Shared::Pod,
         ipc: spec.namespaces.ipc == Shared::Pod,
         uts: spec.namespaces.network == Shared::Pod,
     };
-    let setup = namespaces::Setup {
+    let setup = Setup {
         hostname: set.uts.then(|| hostname(spec)),
         sysctls: spec.sysctls.clone(),
     };
     namespaces::create_pinned(&services.layout.sandbox_namespaces(id), set, &setup)
-        .map_err(PodError::Namespaces)
+        .await
         .map(drop)
+        .map_err(PodError::Namespaces)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), PodError> {

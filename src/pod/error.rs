@@ -7,7 +7,7 @@ use crate::{
     id::Id,
     monitor::MonitorError,
     network::{NetworkError, files::FileError},
-    oci::{RuntimeError, cgroup::CgroupError, handler::HandlerError, spec::SpecError},
+    oci::{RuntimeError, cgroup::CgroupError, handler::HandlerError, seccomp::SeccompError, spec::SpecError},
     store::StoreError,
     sys::namespaces::NamespaceError,
 };
@@ -55,6 +55,9 @@ pub enum PodError {
     /// Network.
     #[error("network of the sandbox")]
     Network(#[source] NetworkError),
+    /// The system call filter of the infra process.
+    #[error("system call filter of the sandbox")]
+    Seccomp(#[source] SeccompError),
     /// Specification of the infra process.
     #[error("specification of the infra process")]
     InfraSpec(#[source] SpecError),

@@ -6,6 +6,7 @@ pub mod error;
 mod infra;
 mod lane;
 mod msg;
+mod publish;
 pub mod record;
 mod recover;
 mod remove;

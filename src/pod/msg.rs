@@ -12,7 +12,7 @@ use crate::{
     container::{
         End, LiveContainer,
         adopt::Adoption,
-        create::CreatedContainer,
+        create::{CreateFailure, CreatedContainer},
         error::ContainerError,
         spec::{ContainerSpec, Resources},
     },
@@ -137,12 +137,6 @@ pub(super) enum ContainerOutcome {
     Removed(Result<(), ContainerError>),
     /// The job panicked.
     Broke(String),
-}
-
-/// Why a container could not be made, and what could then not be taken down.
-pub(super) struct CreateFailure {
-    pub(super) error: ContainerError,
-    pub(super) left: Option<ContainerError>,
 }
 
 /// The sending side of an actor's mailbox.

@@ -73,16 +73,18 @@ pub(super) async fn tear_down(
 }
 
 async fn release_namespaces(services: &Arc<Services>, id: &Id) -> Result<(), PodError> {
-    let (services, id) = (services.clone(), id.clone());
-    tokio::task::spawn_blocking(move || {
-        let namespaces = namespaces::unpin(&services.layout.sandbox_namespaces(&id))
-            .map_err(PodError::Namespaces);
-        let shm = services.layout.sandbox(&id).join("shm");
-        let shm = mount::detach(&shm).map_err(failed("unmounting", &shm));
-        namespaces.and(shm)
+    let namespaces = namespaces::unpin(&services.layout.sandbox_namespaces(id))
+        .await
+        .map_err(PodError::Namespaces);
+    let shm = services.layout.sandbox(id).join("shm");
+    let shm = tokio::task::spawn_blocking(move || {
+        mount::detach_all(&shm)
+            .map(drop)
+            .map_err(failed("unmounting", &shm))
     })
     .await
-    .map_err(|e| PodError::Panicked(e.to_string()))?
+    .map_err(|e| PodError::Panicked(e.to_string()))?;
+    namespaces.and(shm)
 }
 
 /// Pinned network namespace of the pod, unless it uses the host's.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::view::PodView;
-use crate::{container::ContainerView, id::Id};
+use crate::{container::view::ContainerView, id::Id};
 
 /// The published views. Readers hold its lock only while they copy pointers.
 #[derive(Debug, Default)]

@@ -3,5 +3,6 @@
 pub mod cgroup;
 pub mod namespaces;
 pub mod netlink;
+pub mod pidfd;
 pub mod rooted;
 pub mod sysctl;

@@ -8,9 +8,9 @@ use tracing::{Instrument, error, info, warn};
 use super::{Actor, backoff, chain, panic_text};
 use crate::{
     container::{
-        ContainerView, End, LiveContainer, adopt,
+        End, LiveContainer, adopt,
         adopt::Adoption,
-        create::{self, CreatedContainer},
+        create::{self, CreateFailure, CreatedContainer, Home},
         error::ContainerError,
         reap,
         record::ContainerRecord,
@@ -22,7 +22,7 @@ use crate::{
     },
     id::Id,
     pod::{
-        msg::{ContainerOp, ContainerOutcome, ContainerResult, ContainerWaiter, CreateFailure, Msg},
+        msg::{ContainerOp, ContainerOutcome, ContainerResult, ContainerWaiter, Msg},
         slot::Slot,
     },
     services::now,
@@ -77,7 +77,13 @@ impl Actor {
             }
             None => {
                 let id = Id::random();
-                let record = create::intent(&self.services, &self.id, &self.record, spec);
+                let record = match create::intent(&self.services, &self.id, &self.record, spec) {
+                    Ok(record) => record,
+                    Err(e) => {
+                        let _ = answer.send(Err(Arc::new(e)));
+                        return;
+                    }
+                };
                 if let Err(e) = self.services.store.note(id.as_str(), &record).await {
                     let _ = answer.send(Err(Arc::new(ContainerError::Record(e))));
                     return;
@@ -196,8 +202,6 @@ impl Actor {
     /// Starts the job of an operation, or answers it when there is nothing to do.
     async fn begin_op(&mut self, id: &Id, op: ContainerOp) -> Option<ContainerResult> {
         let pod_ready = self.record.state.is_ready();
-        let pod_id = self.id.clone();
-        let pod = self.record.clone();
         let services = self.services.clone();
         let slot = self.containers.get_mut(id)?;
         let record = slot.record.clone();
@@ -222,12 +226,13 @@ impl Actor {
                 if record.state != ContainerState::Creating {
                     return Some(Ok(()));
                 }
-                let infra_pid = self.record.infra_pid;
-                let target = self.target_pid(&record.spec);
+                let home = Home {
+                    id: self.id.clone(),
+                    record: self.record.clone(),
+                    target: self.target_pid(&record.spec),
+                };
                 self.container_job(id, async move {
-                    let made =
-                        create::create(&services, &own, &record, &pod_id, &pod, infra_pid, target)
-                            .await;
+                    let made = create::create(&services, &own, &record, &home).await;
                     ContainerOutcome::Created(made.map(Box::new))
                 });
             }
@@ -606,9 +611,5 @@ impl Actor {
             }
             .in_current_span(),
         );
-    }
-
-    pub(super) fn container_view(&self, id: &Id, slot: &Slot) -> ContainerView {
-        crate::container::view::of(id, &slot.record, slot.trouble.as_deref())
     }
 }
