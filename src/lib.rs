@@ -14,5 +14,6 @@ pub mod network;
 pub mod oci;
 pub mod pod;
 pub mod storage;
+pub mod services;
 pub mod store;
 pub mod sys;

@@ -1,5 +1,7 @@
 //! The CRI surface: the only place that knows tonic and prost.
 
+pub mod convert;
+
 /// Messages and services of `runtime.v1`, generated from `proto/`.
 #[allow(
     missing_docs,
