@@ -1,3 +1,8 @@
 //! The `corten` command.
 
-fn main() {}
+fn main() {
+    match std::env::args().nth(1).as_deref() {
+        Some("--markdown") => print!("{}", corten::config::markdown()),
+        _ => print!("{}", corten::config::commented()),
+    }
+}
