@@ -73,7 +73,7 @@ fn write_process(bundle: &Path, file: &Path, command: Vec<String>) -> Result<(),
         source,
     })?;
     let process: Process =
-        spec::exec_process(&spec, command, false).map_err(ContainerError::Spec)?;
+        spec::exec_process(&spec, &command, false).map_err(ContainerError::Spec)?;
     let text = serde_json::to_vec(&process).map_err(|source| ContainerError::SpecFile {
         path: file.to_owned(),
         source,

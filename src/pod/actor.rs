@@ -35,6 +35,7 @@ use super::{
 use crate::{
     container::{spec::ContainerMetadata, view::ContainerView},
     id::Id,
+    network::Attachment,
     monitor::{End, Monitor},
     services::Services,
 };
@@ -276,7 +277,7 @@ impl Actor {
             return Err(PodError::Record(e));
         }
         self.publish();
-        info!(ips = ?self.record.attachment.as_ref().map(|a| &a.ips), "sandbox is ready");
+        info!(ips = ?self.record.attachment.as_ref().map(Attachment::ips), "sandbox is ready");
         Ok(())
     }
 

@@ -95,7 +95,10 @@ async fn try_set_up(
                 .map_err(PodError::Network)?,
         );
     }
-    let ips = attachment.as_ref().map(|a| a.ips.clone()).unwrap_or_default();
+    let ips = attachment
+        .as_ref()
+        .map(Attachment::ips)
+        .unwrap_or_default();
     let hosts = files::hosts(&hostname(spec), &ips, spec.namespaces.network == Shared::Node)
         .map_err(PodError::Contents)?;
     write(&services.layout.sandbox(id).join("hosts"), hosts.as_bytes())?;

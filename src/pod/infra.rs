@@ -15,7 +15,7 @@ use crate::{
     id::Id,
     monitor::{self, Adopted, Monitor},
     oci::{
-        Handler, RuntimeError, seccomp,
+        Handler, seccomp,
         spec::{self, InfraInput, NamespacePaths},
     },
     services::Services,

@@ -9,7 +9,7 @@ use super::{
     record::PodRecord,
     stop,
 };
-use crate::{id::Id, monitor::Monitor, oci::cgroup, services::Services};
+use crate::{id::Id, monitor::Monitor, services::Services};
 
 /// Stops what runs, removes the containers and then the sandbox's files and cgroup.
 pub(super) async fn remove(

@@ -33,7 +33,7 @@ use std::{future::Future, panic::AssertUnwindSafe};
 use futures_util::FutureExt;
 
 /// What a request for a container that is gone is answered with.
-pub(super) fn gone_result(id: &Id, op: &ContainerOp) -> ContainerResult {
+pub(in crate::pod) fn gone_result(id: &Id, op: &ContainerOp) -> ContainerResult {
     match op {
         ContainerOp::Stop(_) | ContainerOp::Remove | ContainerOp::Reap | ContainerOp::Adopt => {
             Ok(())
