@@ -7,7 +7,10 @@ use std::{
 };
 
 use crate::{
-    container::error::ContainerError,
+    container::{
+        error::ContainerError,
+        spec::{Device, Seccomp},
+    },
     id::Id,
     image::Images,
     layout::Layout,
@@ -68,11 +71,23 @@ pub struct Settings {
     pub exec_output_max: u64,
     /// How long the runtime may take to create a container.
     pub create_timeout: Duration,
+    /// The filter that stands for the default one: built in, or a file.
+    pub default_seccomp: Seccomp,
+    /// Devices every container gets.
+    pub additional_devices: Vec<Device>,
     /// What containers get that do not ask for something else.
     pub defaults: Defaults,
 }
 
 impl Services {
+    /// The filter that a request's choice stands for.
+    pub(crate) fn seccomp<'a>(&'a self, asked: &'a Seccomp) -> &'a Seccomp {
+        match asked {
+            Seccomp::RuntimeDefault => &self.settings.default_seccomp,
+            other => other,
+        }
+    }
+
     /// A handler for a container that was made with it.
     pub(crate) fn handler(&self, name: &str) -> Result<Arc<Handler>, ContainerError> {
         self.handlers.get(name).map_err(ContainerError::Handler)

@@ -269,8 +269,8 @@ fn write_spec(
     rootfs::prepare(&rootfs_path, process.volumes.iter().map(String::as_str))
         .map_err(ContainerError::Prepare)?;
     let mounts = resolve_mounts(container, views)?;
-    let devices = resolve_devices(container, handler)?;
-    let filter = seccomp::load(&container.security.seccomp).map_err(ContainerError::Seccomp)?;
+    let devices = resolve_devices(services, container, handler)?;
+    let filter = seccomp::load(services.seccomp(&container.security.seccomp)).map_err(ContainerError::Seccomp)?;
     let cgroup = services
         .cgroup_parent(&home.id, &home.record.spec)
         .map_err(ContainerError::Cgroup)?
@@ -352,6 +352,7 @@ fn resolve_mounts(
 }
 
 fn resolve_devices(
+    services: &Services,
     container: &ContainerSpec,
     handler: &Handler,
 ) -> Result<Vec<ResolvedDevice>, ContainerError> {
@@ -359,7 +360,7 @@ fn resolve_devices(
     if container.security.privileged && !handler.config.privileged_without_host_devices {
         all = device::host(Path::new("/dev")).map_err(ContainerError::Device)?;
     }
-    for device in &container.devices {
+    for device in services.settings.additional_devices.iter().chain(&container.devices) {
         for resolved in device::resolve(device).map_err(ContainerError::Device)? {
             all.retain(|d: &ResolvedDevice| d.path != resolved.path);
             all.push(resolved);

@@ -74,7 +74,7 @@ fn write_bundle(
             .map_err(failed("making directory", &dir))?;
     }
     let spec = &record.spec;
-    let filter = seccomp::load(&spec.seccomp).map_err(PodError::Seccomp)?;
+    let filter = seccomp::load(services.seccomp(&spec.seccomp)).map_err(PodError::Seccomp)?;
     let cgroup = services
         .cgroup_parent(id, spec)
         .map_err(PodError::Cgroup)?

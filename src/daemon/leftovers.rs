@@ -1,0 +1,93 @@
+//! What exists without a record: removed after a restart, in the background.
+//!
+//! It is there when a record was lost or set aside, or when the machine went down between a record's end
+//! and that of the thing itself. Everything carries the ID of its pod or container as its name.
+
+use std::{collections::HashSet, fs, io, path::Path, sync::Arc};
+
+use tracing::{info, warn};
+
+use crate::{
+    id::Id,
+    pod::Recovered,
+    services::Services,
+    sys::{mount, namespaces},
+};
+
+/// Compares what exists with what is on record, and removes the difference.
+pub(super) fn remove_later(services: Arc<Services>, recovered: Recovered) {
+    tokio::spawn(async move {
+        let pods: HashSet<Id> = recovered.sandboxes.into_iter().collect();
+        let containers: HashSet<Id> = recovered
+            .images
+            .into_iter()
+            .map(|(container, _)| container)
+            .chain(pods.iter().cloned())
+            .collect();
+        for id in unknown(&services.layout.bundles(), &containers) {
+            remove_container(&services, &id).await;
+        }
+        for id in unknown(&services.layout.containers(), &containers) {
+            report(&id, remove_dir(&services.layout.container(&id)));
+        }
+        services.storage.retain_rootfs(&containers).await;
+        let live: Vec<String> = pods.iter().map(Id::to_string).collect();
+        services.network.gc(&live).await;
+        for id in unknown(&services.layout.namespaces(), &pods) {
+            if let Err(error) = namespaces::unpin(&services.layout.sandbox_namespaces(&id)).await {
+                warn!(%id, %error, "namespaces without a sandbox stay");
+            }
+        }
+        for id in unknown(&services.layout.sandboxes(), &pods) {
+            let dir = services.layout.sandbox(&id);
+            report(&id, mount::detach_all(&dir.join("shm")).and_then(|_| remove_dir(&dir)));
+        }
+        services.images.gc().await;
+    });
+}
+
+/// Entries of a directory that are named by an ID which is not among the known ones.
+fn unknown(dir: &Path, known: &HashSet<Id>) -> Vec<Id> {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| Id::parse(entry.ok()?.file_name().to_str()?).ok())
+        .filter(|id| !known.contains(id))
+        .collect()
+}
+
+async fn remove_container(services: &Services, id: &Id) {
+    info!(%id, "removing a container that is on no record");
+    // Which handler made it is not known any more; one that knows nothing of it has nothing to do.
+    for (_, handler) in services.handlers.iter() {
+        if let Ok(handler) = handler
+            && let Err(error) = handler.delete(id).await
+        {
+            warn!(%id, %error, "a container that is on no record stays");
+            return;
+        }
+    }
+    let volumes = services.layout.image_volumes(id);
+    for entry in fs::read_dir(&volumes).into_iter().flatten().flatten() {
+        let _ = mount::detach_all(&entry.path());
+    }
+    if let Err(error) = services.storage.remove_rootfs(id).await {
+        warn!(%id, %error, "a root file system that is on no record stays");
+        return;
+    }
+    report(id, remove_dir(&services.layout.bundle(id)));
+}
+
+fn remove_dir(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+fn report(id: &Id, result: io::Result<()>) {
+    if let Err(error) = result {
+        warn!(%id, %error, "a directory that is on no record stays");
+    }
+}
