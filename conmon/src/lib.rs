@@ -4,7 +4,7 @@
 //! decoder trusts its input.
 
 pub mod attach;
-pub mod create;
+pub mod config;
 pub mod ctl;
 pub mod log;
 pub mod record;

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 
 use corten_conmon::{
-    create::{Config, LogConfig, Stdin},
+    config::{Config, LogConfig, Stdin},
     record,
 };
 use serde::{Deserialize, Serialize};

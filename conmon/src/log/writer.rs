@@ -130,9 +130,9 @@ impl<T: Target> LogWriter<T> {
         }
     }
 
-    /// Tries once more to write down what was lost, if anything was.
-    pub fn settle(&mut self, stamp: &Stamp) {
-        self.note(stamp);
+    /// Tries once more to write down what was lost, if anything was. False when that is still unwritten.
+    pub fn settle(&mut self, stamp: &Stamp) -> bool {
+        self.note(stamp)
     }
 
     fn records(&mut self, mut records: &[Record<'_>], stream: Stream, stamp: &Stamp) {
