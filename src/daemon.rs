@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::{
+    container::create::container_of_view,
     config::{Config, ConfigError},
     cri::{self, server::ServerError},
     image::{ImageError, Images, ImagesConfig},
@@ -115,11 +116,6 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
     for aside in &recovered.set_aside {
         warn!("unreadable record set aside: {aside}");
     }
-    for (container, image) in &recovered.images {
-        if let Err(error) = services.images.acquire(image, container.as_str()) {
-            warn!(%container, image, %error, "the image of a container is gone");
-        }
-    }
     let backend = Arc::new(Backend::new(pods, &config, recovered.set_aside.clone()));
     let server = cri::server::Server::bind(config.listen.path()).await?;
     leftovers::remove_later(services.clone(), recovered);
@@ -151,8 +147,15 @@ async fn assemble(config: &Config) -> Result<Services, DaemonError> {
     }
     namespaces::prepare_root(&layout.namespaces())?;
     let store = Store::open(&layout.records())?;
-    let storage = Storage::open(&layout.storage()).await?;
+    let storage = open_storage(layout.storage()).await?;
     let images = Images::open(images_config(config, &layout), storage.clone(), store.clone()).await?;
+    // Before anything is collected: what containers stand on is in use.
+    for rootfs in storage.rootfs_records() {
+        images.adopt(rootfs.container.as_str(), &rootfs.layers);
+    }
+    for view in storage.views() {
+        images.adopt(container_of_view(&view.key), &view.layers);
+    }
     let network = Network::open(network_config(config, &layout)).await?;
     Ok(Services {
         settings: settings::settings(config, &node)?,
@@ -166,6 +169,17 @@ async fn assemble(config: &Config) -> Result<Services, DaemonError> {
         node,
         boot_id: boot_id(),
     })
+}
+
+async fn open_storage(root: PathBuf) -> Result<Storage, DaemonError> {
+    let path = root.clone();
+    tokio::task::spawn_blocking(move || Storage::open(&root))
+        .await
+        .map_err(|e| DaemonError::Directory {
+            path,
+            source: io::Error::other(e),
+        })?
+        .map_err(DaemonError::Storage)
 }
 
 fn images_config(config: &Config, layout: &Layout) -> ImagesConfig {

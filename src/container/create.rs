@@ -229,10 +229,9 @@ async fn mount_images(
             .ok_or_else(|| ContainerError::ImageNotFound(name.image.clone()))?;
         let image = hold_image(services, &image.id, id)?;
         let target = services.layout.image_volumes(id).join(n.to_string());
-        make_dir(&target, 0o700)?;
         services
             .storage
-            .mount_view(id, &image.layers, &target)
+            .mount_view(&view_key(id, n), &image.layers, None, &target)
             .await
             .map_err(ContainerError::Rootfs)?;
         record
@@ -241,6 +240,16 @@ async fn mount_images(
         views.push(Some(target));
     }
     Ok(views)
+}
+
+/// Name of a container's view of an image, for its mount number `n`.
+pub(crate) fn view_key(id: &Id, n: usize) -> String {
+    format!("{id}-{n}")
+}
+
+/// The container that a view was made for.
+pub(crate) fn container_of_view(key: &str) -> &str {
+    key.split_once('-').map_or(key, |(id, _)| id)
 }
 
 /// Looks up what the specification needs to know of the host, builds it, and writes it.

@@ -1,13 +1,9 @@
 //! Removing a container with all that it left.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, io, path::Path, sync::Arc};
 
-use super::{error::ContainerError, reap, record::ContainerRecord, stop};
-use crate::{id::Id, monitor::Monitor, services::Services, sys::mount};
+use super::{create, error::ContainerError, reap, record::ContainerRecord, stop};
+use crate::{id::Id, monitor::Monitor, services::Services};
 
 /// Kills what runs and removes what is there; each step finds out for itself whether there is
 /// anything to do, so it can be called again after a failure.
@@ -21,10 +17,7 @@ pub(crate) async fn remove(
         stop::kill(services, id, record, monitor, pid).await?;
     }
     reap::reap(services, id, record).await?;
-    let (held, own) = (services.clone(), id.clone());
-    tokio::task::spawn_blocking(move || unmount_volumes(&held.layout.image_volumes(&own)))
-        .await
-        .map_err(|e| ContainerError::Panicked(e.to_string()))??;
+    remove_views(services, id).await?;
     services
         .storage
         .remove_rootfs(id)
@@ -40,14 +33,16 @@ pub(crate) async fn remove(
     .map_err(|e| ContainerError::Panicked(e.to_string()))?
 }
 
-fn unmount_volumes(dir: &Path) -> Result<(), ContainerError> {
-    let entries = match fs::read_dir(dir) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other.map_err(failed("reading", dir))?,
-    };
-    for entry in entries {
-        let path: PathBuf = entry.map_err(failed("reading", dir))?.path();
-        mount::detach_all(&path).map(drop).map_err(failed("unmounting", &path))?;
+/// Takes the container's views of images away.
+pub(crate) async fn remove_views(services: &Services, id: &Id) -> Result<(), ContainerError> {
+    for view in services.storage.views() {
+        if create::container_of_view(&view.key) == id.as_str() {
+            services
+                .storage
+                .remove_view(&view.key)
+                .await
+                .map_err(ContainerError::Rootfs)?;
+        }
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::{collections::HashSet, fs, io, path::Path, sync::Arc};
 use tracing::{info, warn};
 
 use crate::{
+    container::remove,
     id::Id,
     pod::Recovered,
     services::Services,
@@ -19,9 +20,8 @@ pub(super) fn remove_later(services: Arc<Services>, recovered: Recovered) {
     tokio::spawn(async move {
         let pods: HashSet<Id> = recovered.sandboxes.into_iter().collect();
         let containers: HashSet<Id> = recovered
-            .images
+            .containers
             .into_iter()
-            .map(|(container, _)| container)
             .chain(pods.iter().cloned())
             .collect();
         for id in unknown(&services.layout.bundles(), &containers) {
@@ -30,7 +30,11 @@ pub(super) fn remove_later(services: Arc<Services>, recovered: Recovered) {
         for id in unknown(&services.layout.containers(), &containers) {
             report(&id, remove_dir(&services.layout.container(&id)));
         }
-        services.storage.retain_rootfs(&containers).await;
+        for rootfs in services.storage.rootfs_records() {
+            if !containers.contains(&rootfs.container) {
+                remove_container(&services, &rootfs.container).await;
+            }
+        }
         let live: Vec<String> = pods.iter().map(Id::to_string).collect();
         services.network.gc(&live).await;
         for id in unknown(&services.layout.namespaces(), &pods) {
@@ -42,7 +46,9 @@ pub(super) fn remove_later(services: Arc<Services>, recovered: Recovered) {
             let dir = services.layout.sandbox(&id);
             report(&id, mount::detach_all(&dir.join("shm")).and_then(|_| remove_dir(&dir)));
         }
-        services.images.gc().await;
+        if let Err(error) = services.images.collect().await {
+            warn!(%error, "layers that nothing uses stay");
+        }
     });
 }
 
@@ -68,14 +74,15 @@ async fn remove_container(services: &Services, id: &Id) {
             return;
         }
     }
-    let volumes = services.layout.image_volumes(id);
-    for entry in fs::read_dir(&volumes).into_iter().flatten().flatten() {
-        let _ = mount::detach_all(&entry.path());
+    if let Err(error) = remove::remove_views(services, id).await {
+        warn!(%id, %error, "a view of an image that is on no record stays");
+        return;
     }
     if let Err(error) = services.storage.remove_rootfs(id).await {
         warn!(%id, %error, "a root file system that is on no record stays");
         return;
     }
+    services.images.release(id.as_str());
     report(id, remove_dir(&services.layout.bundle(id)));
 }
 

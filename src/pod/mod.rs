@@ -77,8 +77,8 @@ impl Registry {
 pub struct Recovered {
     /// IDs of all sandboxes.
     pub sandboxes: Vec<Id>,
-    /// Image IDs that containers use, by container.
-    pub images: Vec<(Id, String)>,
+    /// IDs of all containers.
+    pub containers: Vec<Id>,
     /// Records that could not be read, in words.
     pub set_aside: Vec<String>,
 }
@@ -115,7 +115,7 @@ impl Pods {
         let mut by_pod: BTreeMap<Id, Vec<(Id, ContainerRecord)>> = BTreeMap::new();
         for (id, record) in containers.records {
             let Ok(id) = Id::parse(&id) else { continue };
-            recovered.images.push((id.clone(), record.image_id.clone()));
+            recovered.containers.push(id.clone());
             by_pod.entry(record.pod.clone()).or_default().push((id, record));
         }
         for (id, record) in sandboxes.records {
