@@ -31,23 +31,15 @@ pub struct ContainerView {
     /// Limits in force: the spec's, as changed by updates.
     pub resources: Resources,
     /// The signal that a stop sends first: of the request, the image, or the default.
-    pub stop_signal: Option<i32>,
+    pub stop_signal: i32,
+    /// The first process, while there is one: a created container has it too.
+    pub pid: Option<i32>,
     /// Image mounts: container path to the image's digest reference.
     pub mount_images: BTreeMap<PathBuf, String>,
     /// Its runtime specification.
     pub runtime_spec: Option<PathBuf>,
     /// The operation that runs now, or the step that fails, for people.
     pub step: Option<String>,
-}
-
-impl ContainerView {
-    /// The first process, while there is one.
-    pub fn pid(&self) -> Option<u32> {
-        match self.state {
-            ContainerState::Running { pid, .. } => Some(pid),
-            _ => None,
-        }
-    }
 }
 
 /// A resolved user.
@@ -70,8 +62,6 @@ pub enum ContainerState {
     Running {
         /// Since when.
         started_at: i64,
-        /// Its first process.
-        pid: u32,
     },
     /// Ended.
     Exited {

@@ -21,12 +21,8 @@ pub struct PodView {
     pub handler: String,
     /// Where its network namespace is pinned; `None` on the host network.
     pub netns: Option<PathBuf>,
-    /// The parent cgroup of its containers.
-    pub cgroup: Option<String>,
     /// The resident infra process, where there is one.
-    pub pid: Option<u32>,
-    /// The infra container's runtime specification, where there is one.
-    pub runtime_spec: Option<PathBuf>,
+    pub pid: Option<i32>,
     /// The operation that runs now, or the step of a teardown that fails, for people.
     pub step: Option<String>,
     /// Its containers, in the order of their creation.

@@ -38,9 +38,7 @@ pub(crate) fn pod_view(n: u8) -> PodView {
         ips: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
         handler: "runc".into(),
         netns: None,
-        cgroup: None,
         pid: None,
-        runtime_spec: None,
         step: None,
         containers: vec![],
     }
@@ -81,10 +79,7 @@ pub(crate) fn container_view(n: u8, pod_id: &Id) -> ContainerView {
         spec: Arc::new(spec),
         image_id: "sha256:1".into(),
         image_ref: "docker.io/library/busybox@sha256:2".into(),
-        state: ContainerState::Running {
-            started_at: 2,
-            pid: 4242,
-        },
+        state: ContainerState::Running { started_at: 2 },
         created_at: 1,
         log_path: Some("/var/log/pods/x/main.log".into()),
         user: Some(User {
@@ -92,7 +87,8 @@ pub(crate) fn container_view(n: u8, pod_id: &Id) -> ContainerView {
             gid: 2,
             groups: vec![2, 3],
         }),
-        stop_signal: Some(libc::SIGTERM),
+        stop_signal: libc::SIGTERM,
+        pid: Some(4242),
         mount_images: BTreeMap::new(),
         runtime_spec: None,
         step: None,

@@ -73,12 +73,12 @@ pub fn status(container: &ContainerView) -> api::ContainerStatus {
                 supplemental_groups: user.groups.iter().copied().map(i64::from).collect(),
             }),
         }),
-        stop_signal: signal::to_api(container.stop_signal) as i32,
+        stop_signal: signal::to_api(Some(container.stop_signal)) as i32,
         ..Default::default()
     };
     match &container.state {
         ContainerState::Created => {}
-        ContainerState::Running { started_at, .. } => status.started_at = *started_at,
+        ContainerState::Running { started_at } => status.started_at = *started_at,
         ContainerState::Exited {
             started_at,
             finished_at,
@@ -132,7 +132,7 @@ fn image_spec(container: &ContainerView) -> api::ImageSpec {
 fn info(container: &ContainerView) -> HashMap<String, String> {
     let info = json!({
         "sandboxID": container.pod_id,
-        "pid": container.pid().unwrap_or(0),
+        "pid": container.pid.unwrap_or(0),
         "state": match container.state {
             ContainerState::Created => "created",
             ContainerState::Running { .. } => "running",
