@@ -195,7 +195,24 @@ fn images_config(config: &Config, layout: &Layout) -> ImagesConfig {
 }
 
 fn network_config(config: &Config, layout: &Layout) -> NetworkConfig {
-    NetworkConfig::new(config, layout)
+    NetworkConfig {
+        conf_dir: config.cni_conf_dir.clone(),
+        plugin_dirs: config.cni_plugin_dirs.clone(),
+        cache_dir: layout.cni(),
+        default_network: config.cni_default_network.clone(),
+        tag: tag(&config.root),
+        plugin_timeout: config.cni_timeout,
+        ..NetworkConfig::default()
+    }
+}
+
+/// Tells the packet filter tables of daemons apart that run side by side.
+fn tag(root: &Path) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(root.as_os_str().as_encoded_bytes())[..4]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn make_dirs(config: &Config) -> Result<(), DaemonError> {

@@ -35,8 +35,7 @@ pub(super) fn remove_later(services: Arc<Services>, recovered: Recovered) {
                 remove_container(&services, &rootfs.container).await;
             }
         }
-        let live: Vec<String> = pods.iter().map(Id::to_string).collect();
-        services.network.gc(&live).await;
+        release_network(&services, &pods).await;
         for id in unknown(&services.layout.namespaces(), &pods) {
             if let Err(error) = namespaces::unpin(&services.layout.sandbox_namespaces(&id)).await {
                 warn!(%id, %error, "namespaces without a sandbox stay");
@@ -50,6 +49,17 @@ pub(super) fn remove_later(services: Arc<Services>, recovered: Recovered) {
             warn!(%error, "layers that nothing uses stay");
         }
     });
+}
+
+async fn release_network(services: &Services, pods: &HashSet<Id>) {
+    match services.network.gc(&pods.iter().cloned().collect()).await {
+        Ok(report) => {
+            for (id, error) in report.failed {
+                warn!(%id, %error, "the network of a sandbox that is on no record stays");
+            }
+        }
+        Err(error) => warn!(%error, "the network was not compared with the records"),
+    }
 }
 
 /// Entries of a directory that are named by an ID which is not among the known ones.

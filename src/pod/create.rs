@@ -1,7 +1,8 @@
 //! Setting a sandbox up.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::Path,
     sync::Arc,
@@ -59,6 +60,11 @@ async fn try_set_up(
     me: &Mailbox,
 ) -> Result<PodUp, PodError> {
     let spec = &record.spec;
+    if spec.namespaces.user.is_some() {
+        return Err(PodError::Unsupported(
+            "config.linux.security_context.namespace_options.userns_options: pods with a user namespace",
+        ));
+    }
     let step = |text: &str| {
         let text = text.to_owned();
         async move {
@@ -87,21 +93,15 @@ async fn try_set_up(
     let mut attachment = None;
     if spec.namespaces.network == Shared::Pod {
         step("adding the pod to the network").await;
-        attachment = Some(
-            services
-                .network
-                .add(&pod_network(services, id, record))
-                .await
-                .map_err(PodError::Network)?,
-        );
+        let netns = services.layout.sandbox_namespaces(id).join("net");
+        let pod = PodNetwork::new(id, spec, netns).map_err(PodError::Annotations)?;
+        attachment = Some(services.network.add(&pod).await.map_err(PodError::Network)?);
     }
     let ips = attachment
         .as_ref()
         .map(Attachment::ips)
         .unwrap_or_default();
-    let hosts = files::hosts(&hostname(spec), &ips, spec.namespaces.network == Shared::Node)
-        .map_err(PodError::Contents)?;
-    write(&services.layout.sandbox(id).join("hosts"), hosts.as_bytes())?;
+    make_hosts(services, id, spec, &ips).await?;
 
     let mut infra = None;
     if spec.namespaces.pid == PidMode::Pod {
@@ -109,22 +109,6 @@ async fn try_set_up(
         infra = Some(infra::start(services, id, record).await?);
     }
     Ok(PodUp { attachment, infra })
-}
-
-/// What the network is told of a pod.
-pub(super) fn pod_network(services: &Services, id: &Id, record: &PodRecord) -> PodNetwork {
-    let spec = &record.spec;
-    PodNetwork {
-        id: id.to_string(),
-        namespace: spec.metadata.namespace.clone(),
-        name: spec.metadata.name.clone(),
-        uid: spec.metadata.uid.clone(),
-        netns: services.layout.sandbox_namespaces(id).join("net"),
-        ports: spec.port_mappings.clone(),
-        annotations: spec.annotations.clone(),
-        dns: spec.dns.clone(),
-        cgroup_path: None,
-    }
 }
 
 /// The host name containers of the pod see.
@@ -147,9 +131,11 @@ fn make_files(services: &Services, id: &Id, spec: &PodSpec) -> Result<(), PodErr
         .mode(0o711)
         .create(&dir)
         .map_err(failed("making directory", &dir))?;
-    let resolv = files::resolv_conf(spec.dns.as_ref()).map_err(PodError::Contents)?;
-    write(&dir.join("resolv.conf"), resolv.as_bytes())?;
-    write(&dir.join("hostname"), format!("{}\n", hostname(spec)).as_bytes())?;
+    let host = host_resolver(spec).map_err(failed("reading", Path::new(RESOLV_CONF)))?;
+    let resolv = files::resolv_conf(spec.dns.as_ref(), &host).map_err(PodError::Contents)?;
+    write(&dir.join("resolv.conf"), &resolv)?;
+    let name = files::hostname(&hostname(spec)).map_err(PodError::Contents)?;
+    write(&dir.join("hostname"), name.as_bytes())?;
     if spec.namespaces.ipc == Shared::Pod {
         let shm = dir.join("shm");
         fs::DirBuilder::new()
@@ -162,6 +148,60 @@ fn make_files(services: &Services, id: &Id, spec: &PodSpec) -> Result<(), PodErr
             .map_err(failed("mounting a tmpfs on", &shm))?;
     }
     Ok(())
+}
+
+/// The host's resolver settings, and where systemd-resolved keeps those that a pod can use too.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+const RESOLVED_CONF: &str = "/run/systemd/resolve/resolv.conf";
+
+/// The host's resolver settings, for a pod that brings none.
+fn host_resolver(spec: &PodSpec) -> io::Result<Vec<u8>> {
+    if spec.dns.is_some() {
+        return Ok(Vec::new());
+    }
+    let host = read_or_empty(Path::new(RESOLV_CONF))?;
+    if spec.namespaces.network == Shared::Pod && files::only_loopback_servers(&host) {
+        let resolved = read_or_empty(Path::new(RESOLVED_CONF))?;
+        if !resolved.is_empty() {
+            return Ok(resolved);
+        }
+    }
+    Ok(host)
+}
+
+fn read_or_empty(path: &Path) -> io::Result<Vec<u8>> {
+    let file = match fs::File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut text = Vec::new();
+    file.take(files::MAX_RESOLV_CONF as u64 + 1)
+        .read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// `hosts` of the sandbox: the host's own on the host's network, or made from the pod's addresses.
+async fn make_hosts(
+    services: &Arc<Services>,
+    id: &Id,
+    spec: &PodSpec,
+    ips: &[std::net::IpAddr],
+) -> Result<(), PodError> {
+    let path = services.layout.sandbox(id).join("hosts");
+    let own = match spec.namespaces.network {
+        Shared::Node => None,
+        Shared::Pod => Some(files::hosts(&hostname(spec), ips).map_err(PodError::Contents)?),
+    };
+    tokio::task::spawn_blocking(move || match own {
+        Some(text) => write(&path, text.as_bytes()),
+        None => {
+            let host = Path::new("/etc/hosts");
+            let text = read_or_empty(host).map_err(failed("reading", host))?;
+            write(&path, &text)
+        }
+    })
+    .await
+    .map_err(|e| PodError::Panicked(e.to_string()))?
 }
 
 async fn make_namespaces(services: &Services, id: &Id, spec: &PodSpec) -> Result<(), PodError> {

@@ -6,7 +6,7 @@ use crate::{
     container::error::ContainerError,
     id::Id,
     monitor::MonitorError,
-    network::{NetworkError, files::FileError},
+    network::{NetworkError, cni::args::ArgsError, files::FilesError},
     oci::{RuntimeError, cgroup::CgroupError, handler::HandlerError, seccomp::SeccompError, spec::SpecError},
     store::StoreError,
     sys::namespaces::NamespaceError,
@@ -46,9 +46,15 @@ pub enum PodError {
         #[source]
         source: io::Error,
     },
+    /// Something corten does not do yet.
+    #[error("{0} are not supported yet")]
+    Unsupported(&'static str),
+    /// Annotations that the network understands.
+    #[error("config.annotations")]
+    Annotations(#[source] ArgsError),
     /// The contents of a file of the sandbox.
     #[error("writing the sandbox's files")]
-    Contents(#[source] FileError),
+    Contents(#[source] FilesError),
     /// Namespaces.
     #[error("namespaces of the sandbox")]
     Namespaces(#[source] NamespaceError),

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    create::{failed, pod_network},
+    create::failed,
     error::PodError,
     infra,
     msg::{ContainerOp, Mailbox, Msg},
@@ -58,7 +58,7 @@ pub(super) async fn tear_down(
     let network = match record.spec.namespaces.network {
         Shared::Pod => services
             .network
-            .del(&pod_network(services, id, record))
+            .del(id)
             .await
             .map_err(PodError::Network),
         Shared::Node => Ok(()),
