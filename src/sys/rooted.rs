@@ -16,6 +16,8 @@ use rustix::io::Errno;
 
 /// Symbolic links followed in one resolution, as many as the kernel follows.
 const MAX_LINKS: usize = 40;
+/// The longest link-free path a walk may arrive at, as long as the kernel's own limit.
+const MAX_REAL: usize = 4096;
 /// How often a resolution that raced with a rename is tried again.
 const MAX_RACES: usize = 64;
 
@@ -207,9 +209,7 @@ pub fn mkdir_all_in_root(
     mode: Mode,
 ) -> Result<OwnedFd, RootedError> {
     let path = path.as_ref();
-    let (fd, real) = walk_making(root.as_fd(), path, mode, &mut |_, _| Ok(Step::Keep))?;
-    drop(real);
-    Ok(fd)
+    walk_making(root.as_fd(), path, mode, &mut |_, _| Ok(Step::Keep)).map(|(fd, _)| fd)
 }
 
 /// What a visitor of [`walk_making`] wants done with a component.
@@ -257,97 +257,99 @@ pub fn walk_making(
     let mut todo: VecDeque<OsString> = VecDeque::new();
     push_front(&mut todo, path);
     let mut real = PathBuf::new();
-    let mut stack: Vec<OwnedFd> = Vec::new();
+    // One descriptor only, however deep the tree: `..` resolves the link-free path again.
+    let mut at: Option<OwnedFd> = None;
     let mut links = 0;
     let mut races = 0;
     while let Some(name) = todo.pop_front() {
+        if races > MAX_RACES {
+            return Err(fail(Errno::AGAIN));
+        }
         if name == ".." {
-            stack.pop();
             real.pop();
+            at = descend(base.as_fd(), &real).map_err(fail)?;
             continue;
         }
-        let here = stack.last().unwrap_or(&base).as_fd();
-        match resolve(
+        let here = at.as_ref().unwrap_or(&base).as_fd();
+        let found = match resolve(
             here,
             Path::new(&name),
             OFlags::PATH | OFlags::NOFOLLOW,
-            BELOW_LINK,
+            ResolveFlags::BENEATH,
         ) {
-            Ok(found) => {
-                let stat = rustix::fs::fstat(&found).map_err(fail)?;
-                match FileType::from_raw_mode(stat.st_mode) {
-                    FileType::Directory => {
-                        real.push(&name);
-                        stack.push(found);
-                    }
-                    FileType::Symlink => {
-                        links += 1;
-                        if links > MAX_LINKS {
-                            return Err(fail(Errno::LOOP));
-                        }
-                        let target =
-                            rustix::fs::readlinkat(&found, "", Vec::new()).map_err(fail)?;
-                        let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
-                        if target.is_absolute() {
-                            stack.clear();
-                            real.clear();
-                        }
-                        push_front(&mut todo, &target);
-                    }
-                    _ => {
-                        let met = Met::Blocked {
-                            parent: here,
-                            name: &name,
-                        };
-                        match visit(&real.join(&name), met).map_err(fail)? {
-                            Step::Keep => return Err(fail(Errno::NOTDIR)),
-                            Step::Removed => todo.push_front(name),
-                        }
-                        races += 1;
-                    }
-                }
-            }
+            Ok(found) => found,
             Err(Errno::NOENT) => {
                 match rustix::fs::mkdirat(here, &name, mode) {
                     Ok(()) => {}
                     Err(Errno::EXIST) => {
                         races += 1;
-                        if races > MAX_RACES {
-                            return Err(fail(Errno::EXIST));
-                        }
                         todo.push_front(name);
                         continue;
                     }
                     Err(e) => return Err(fail(e)),
                 }
-                let made = resolve(
-                    here,
-                    Path::new(&name),
-                    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW,
-                    BELOW,
-                )
-                .map_err(fail)?;
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+                let made = resolve(here, Path::new(&name), flags, BELOW).map_err(fail)?;
                 // mkdirat obeys the umask.
                 rustix::fs::fchmod(&made, mode).map_err(fail)?;
-                real.push(&name);
+                push_real(&mut real, &name).map_err(fail)?;
                 visit(&real, Met::Made(made.as_fd())).map_err(fail)?;
-                stack.push(made);
+                at = Some(made);
+                continue;
             }
             Err(e) => return Err(fail(e)),
-        }
-        if races > MAX_RACES {
-            return Err(fail(Errno::AGAIN));
+        };
+        let stat = rustix::fs::fstat(&found).map_err(fail)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => {
+                push_real(&mut real, &name).map_err(fail)?;
+                at = Some(found);
+            }
+            FileType::Symlink => {
+                links += 1;
+                if links > MAX_LINKS {
+                    return Err(fail(Errno::LOOP));
+                }
+                let target = rustix::fs::readlinkat(&found, "", Vec::new()).map_err(fail)?;
+                let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
+                if target.is_absolute() {
+                    real.clear();
+                    at = None;
+                }
+                push_front(&mut todo, &target);
+            }
+            _ => {
+                let met = Met::Blocked {
+                    parent: here,
+                    name: &name,
+                };
+                if visit(&real.join(&name), met).map_err(fail)? == Step::Keep {
+                    return Err(fail(Errno::NOTDIR));
+                }
+                races += 1;
+                todo.push_front(name);
+            }
         }
     }
-    let last = stack.last().unwrap_or(&base).as_fd();
-    let fd = resolve(
-        last,
-        Path::new("."),
-        OFlags::RDONLY | OFlags::DIRECTORY,
-        BELOW,
-    )
-    .map_err(fail)?;
+    let last = at.as_ref().unwrap_or(&base).as_fd();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let fd = resolve(last, Path::new("."), flags, BELOW).map_err(fail)?;
     Ok((fd, real))
+}
+
+fn descend(base: BorrowedFd<'_>, real: &Path) -> Result<Option<OwnedFd>, Errno> {
+    if real.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    resolve(base, real, OFlags::PATH | OFlags::DIRECTORY, BELOW).map(Some)
+}
+
+fn push_real(real: &mut PathBuf, name: &OsStr) -> Result<(), Errno> {
+    if real.as_os_str().len() + name.len() + 1 >= MAX_REAL {
+        return Err(Errno::NAMETOOLONG);
+    }
+    real.push(name);
+    Ok(())
 }
 
 /// Opens again what an `O_PATH` descriptor names, with `flags`, through the host's /proc.
@@ -383,8 +385,6 @@ pub fn stat_name(dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option<rustix::fs:
 }
 
 const BELOW: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
-/// As [`BELOW`], but the last component may be a link, which is then opened itself.
-const BELOW_LINK: ResolveFlags = ResolveFlags::BENEATH;
 
 fn resolve(
     dir: BorrowedFd<'_>,
