@@ -1,1 +1,3 @@
-//! To come.
+//! Thin layers over system calls; the only place where unsafe code may live.
+
+pub mod rooted;
