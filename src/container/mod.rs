@@ -1,3 +1,4 @@
 //! Containers of a pod.
 
 pub mod spec;
+pub mod view;

@@ -1,3 +1,4 @@
 //! Pods: sandboxes and the actors that own them.
 
 pub mod spec;
+pub mod view;
