@@ -1,8 +1,9 @@
 //! The `corten` command.
 
-fn main() {
-    match std::env::args().nth(1).as_deref() {
-        Some("--markdown") => print!("{}", corten::config::markdown()),
-        _ => print!("{}", corten::config::commented()),
-    }
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    corten::cli::main(|_config| {
+        Err("this build holds no daemon; build one from a tree with src/daemon.rs".into())
+    })
 }
