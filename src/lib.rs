@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod container;
 pub mod cri;
+pub mod daemon;
 pub mod id;
 pub mod image;
 pub mod layout;

@@ -80,6 +80,14 @@ pub struct Settings {
 }
 
 impl Services {
+    /// Nothing of any container is left: the node is as if corten had never run on it.
+    pub(crate) fn is_idle(&self) -> bool {
+        let empty = |dir: PathBuf| {
+            std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
+        };
+        empty(self.layout.bundles()) && empty(self.layout.sandboxes())
+    }
+
     /// The filter that a request's choice stands for.
     pub(crate) fn seccomp<'a>(&'a self, asked: &'a Seccomp) -> &'a Seccomp {
         match asked {

@@ -39,6 +39,7 @@ use crate::{
         spec::{PidMode, Shared},
     },
     services::{Services, now},
+    storage::RootfsOptions,
 };
 
 /// Why a container could not be made, and what could then not be taken down.
@@ -134,7 +135,7 @@ async fn try_create(
             id,
             &image.layers,
             &services.layout.rootfs(id),
-            &crate::storage::RootfsOptions::default(),
+            RootfsOptions::default(),
         )
         .await
         .map_err(ContainerError::Rootfs)?;

@@ -1,6 +1,7 @@
 //! The CRI surface: the only place that knows tonic and prost.
 
 pub mod backend;
+mod classify;
 pub mod convert;
 pub mod redact;
 mod secret;

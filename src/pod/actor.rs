@@ -277,7 +277,7 @@ impl Actor {
             return Err(PodError::Record(e));
         }
         self.publish();
-        info!(ips = ?self.record.attachment.as_ref().map(Attachment::ips), "sandbox is ready");
+        info!(ips = ?self.record.attachment.as_ref().map(Attachment::addresses), "sandbox is ready");
         Ok(())
     }
 
@@ -379,12 +379,13 @@ impl Actor {
         if !self.record.state.is_visible() {
             return;
         }
-        let containers: Vec<Arc<ContainerView>> = self
+        let mut containers: Vec<Arc<ContainerView>> = self
             .containers
             .iter()
             .filter(|(_, slot)| slot.is_visible())
             .map(|(id, slot)| Arc::new(publish::container(&self.services, id, slot)))
             .collect();
+        containers.sort_by_key(|container| container.created_at);
         let view = publish::pod(
             &self.services,
             &self.id,

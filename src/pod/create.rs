@@ -99,7 +99,7 @@ async fn try_set_up(
     }
     let ips = attachment
         .as_ref()
-        .map(Attachment::ips)
+        .map(Attachment::addresses)
         .unwrap_or_default();
     make_hosts(services, id, spec, &ips).await?;
 

@@ -37,18 +37,11 @@ pub(super) fn pod(
         ips: record
             .attachment
             .as_ref()
-            .map(crate::network::Attachment::ips)
+            .map(crate::network::Attachment::addresses)
             .unwrap_or_default(),
         handler: record.handler.clone(),
         netns: stop::own_netns(services, id, record),
-        cgroup: services
-            .cgroup_parent(id, &record.spec)
-            .ok()
-            .map(|parent| parent.as_str().to_owned()),
-        pid: record.infra_pid.and_then(|pid| u32::try_from(pid).ok()),
-        runtime_spec: record
-            .infra_pid
-            .map(|_| services.layout.bundle(id).join("config.json")),
+        pid: record.infra_pid,
         step: step
             .cloned()
             .or_else(|| record.state.trouble().map(str::to_owned)),
@@ -74,7 +67,8 @@ pub(super) fn container(services: &Services, id: &Id, slot: &Slot) -> ContainerV
             groups: user.groups.clone(),
         }),
         resources: record.resources.clone(),
-        stop_signal: Some(record.stop_signal),
+        stop_signal: record.stop_signal,
+        pid: record.state.pid(),
         mount_images: record.mount_images.clone(),
         runtime_spec: Some(services.layout.bundle(id).join("config.json")),
         step: slot.trouble.clone(),
@@ -84,9 +78,8 @@ pub(super) fn container(services: &Services, id: &Id, slot: &Slot) -> ContainerV
 fn state(state: &ContainerState) -> view::ContainerState {
     match state {
         ContainerState::Creating | ContainerState::Created { .. } => view::ContainerState::Created,
-        ContainerState::Running { pid, started_at } => view::ContainerState::Running {
+        ContainerState::Running { started_at, .. } => view::ContainerState::Running {
             started_at: *started_at,
-            pid: u32::try_from(*pid).unwrap_or_default(),
         },
         ContainerState::Exited(exit) => view::ContainerState::Exited {
             started_at: exit.started_at,
