@@ -13,7 +13,7 @@ use crate::{
         api::{
             image_service_client::ImageServiceClient, runtime_service_client::RuntimeServiceClient,
         },
-        control::control_client::ControlClient,
+        control_api::control_client::ControlClient,
     },
 };
 

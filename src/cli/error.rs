@@ -98,7 +98,7 @@ pub(super) enum CliError {
     System(&'static str, #[source] io::Error),
     /// The daemon ended with an error.
     #[error("{}", chain(.0.as_ref()))]
-    Daemon(Box<dyn Error>),
+    Daemon(Box<dyn Error + Send + Sync>),
 }
 
 impl CliError {

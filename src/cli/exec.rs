@@ -55,7 +55,10 @@ pub(super) async fn run(context: Context, args: ExecArgs) -> Result<u8, CliError
         .runtime()
         .exec_sync(request)
         .await
-        .map_err(CliError::rpc(format!("run the command in {}", args.container)))?
+        .map_err(CliError::rpc(format!(
+            "run the command in {}",
+            args.container
+        )))?
         .into_inner();
     let failed = |e| CliError::Stdio("write the output", e);
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());

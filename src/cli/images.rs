@@ -54,7 +54,10 @@ pub(super) async fn run(context: Context, args: ImagesArgs) -> Result<u8, CliErr
         return output::json(&images).map(|()| 0);
     }
     if args.quiet {
-        let ids: String = images.iter().map(|image| format!("{}\n", image.id)).collect();
+        let ids: String = images
+            .iter()
+            .map(|image| format!("{}\n", image.id))
+            .collect();
         return output::print(&ids).map(|()| 0);
     }
     let cells: Vec<Vec<String>> = images.iter().flat_map(rows).collect();
@@ -102,7 +105,10 @@ mod tests {
             pinned: false,
         };
         let lines = rows(&image);
-        assert_eq!(lines[0], ["localhost:5000/a", "1", "2.0 KiB", "0123456789abc"]);
+        assert_eq!(
+            lines[0],
+            ["localhost:5000/a", "1", "2.0 KiB", "0123456789abc"]
+        );
         assert_eq!(lines[1][..2], ["localhost:5000/b", "-"]);
         image.tags.clear();
         assert_eq!(rows(&image)[0][..2], ["quay.io/c", "-"]);

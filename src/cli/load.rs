@@ -17,7 +17,7 @@ use super::{
     error::CliError,
     output::{self, printable},
 };
-use crate::cri::control::{Image, LoadRequest};
+use crate::cri::control_api::{Image, LoadRequest};
 
 /// Bytes of a message.
 const CHUNK: usize = 256 << 10;
@@ -72,7 +72,11 @@ fn describe(image: &Image, quiet: bool) -> String {
     match quiet {
         true => format!("{}\n", image.id),
         false if image.tags.is_empty() => format!("Loaded {}\n", image.id),
-        false => format!("Loaded {} ({})\n", printable(&image.tags.join(", ")), image.id),
+        false => format!(
+            "Loaded {} ({})\n",
+            printable(&image.tags.join(", ")),
+            image.id
+        ),
     }
 }
 
@@ -95,11 +99,13 @@ async fn open(file: Option<&Path>) -> Result<(Source, PathBuf), CliError> {
             "load",
         ));
     }
-    let file = tokio::fs::File::open(path).await.map_err(|source| CliError::File {
-        doing: "open",
-        path: path.to_owned(),
-        source,
-    })?;
+    let file = tokio::fs::File::open(path)
+        .await
+        .map_err(|source| CliError::File {
+            doing: "open",
+            path: path.to_owned(),
+            source,
+        })?;
     Ok((Box::new(file), path.to_owned()))
 }
 

@@ -132,7 +132,11 @@ impl Inventory {
     /// `POD/CONTAINER`, as errors and tables write it.
     pub(super) fn full_name(&self, container: &api::Container) -> String {
         let pod = self.pod(&container.pod_sandbox_id).map_or("?", pod_name);
-        format!("{pod}/{} ({})", container_name(container), short(&container.id))
+        format!(
+            "{pod}/{} ({})",
+            container_name(container),
+            short(&container.id)
+        )
     }
 }
 
@@ -162,7 +166,7 @@ fn is_id(id: &str, prefix: &str) -> bool {
 }
 
 /// Of several tries of the same thing, the last.
-fn newest<'a, T>(found: Vec<&'a T>, key: impl Fn(&T) -> (String, String, u32)) -> Vec<&'a T> {
+fn newest<T>(found: Vec<&T>, key: impl Fn(&T) -> (String, String, u32)) -> Vec<&T> {
     let mut best: Vec<&T> = Vec::new();
     for item in found {
         let (a, b, attempt) = key(item);
@@ -274,7 +278,10 @@ mod tests {
         assert_eq!(candidates("app"), 2);
         assert_eq!(candidates("d"), 2);
         assert_eq!(candidates("two"), 2);
-        assert!(matches!(container_id("none"), Err(CliError::NotFound { .. })));
+        assert!(matches!(
+            container_id("none"),
+            Err(CliError::NotFound { .. })
+        ));
         assert!(matches!(container_id(""), Err(CliError::NotFound { .. })));
     }
 

@@ -29,7 +29,7 @@ use clap::{CommandFactory, FromArgMatches};
 use error::CliError;
 
 /// Runs the daemon until it is told to stop.
-pub type Serve = fn(crate::config::Config) -> Result<(), Box<dyn Error>>;
+pub type Serve = fn(crate::config::Config) -> Result<(), Box<dyn Error + Send + Sync>>;
 
 /// Exit code for arguments that make no sense, as clap uses it.
 const USAGE: u8 = 2;
@@ -61,7 +61,9 @@ fn dispatch(cli: Cli, daemon: Serve) -> Result<u8, CliError> {
         Verb::Completion(args) => completion::run(&args).map(|()| 0),
         Verb::Run(args) => client::with(&sources, async |context| run::run(context, args).await),
         Verb::Ps(args) => client::with(&sources, async |context| ps::run(context, args).await),
-        Verb::Images(args) => client::with(&sources, async |context| images::run(context, args).await),
+        Verb::Images(args) => {
+            client::with(&sources, async |context| images::run(context, args).await)
+        }
         Verb::Pull(args) => client::with(&sources, async |context| pull::run(context, args).await),
         Verb::Load(args) => client::with(&sources, async |context| load::run(context, args).await),
         Verb::Exec(args) => client::with(&sources, async |context| exec::run(context, args).await),

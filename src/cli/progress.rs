@@ -11,7 +11,7 @@ use super::{
     output::{printable, short},
     time::bytes,
 };
-use crate::cri::control::{Layer, LayerState, Resolved};
+use crate::cri::control_api::{Layer, LayerState};
 
 /// Where progress is shown.
 pub(super) enum Progress {
@@ -46,22 +46,15 @@ impl Progress {
         }
     }
 
-    /// The name is resolved.
-    pub(super) fn resolved(&mut self, resolved: &Resolved) {
-        let text = format!(
-            "Pulling {} ({})",
-            printable(&resolved.reference),
-            printable(short(&resolved.digest))
-        );
+    /// A pull begins.
+    pub(super) fn begin(&mut self, image: &str) {
+        let text = format!("Pulling {}", printable(image));
         match self {
             Self::Bars { all, .. } => {
                 let _ = all.println(&text);
             }
             Self::Lines { .. } => say(&text),
             Self::Quiet => {}
-        }
-        for layer in &resolved.layers {
-            self.layer(layer);
         }
     }
 
@@ -164,6 +157,9 @@ mod tests {
         update(&bar, &layer(LayerState::Pulling, 7));
         assert_eq!((bar.position(), bar.length()), (7, Some(2048)));
         update(&bar, &layer(LayerState::Present, 0));
-        assert_eq!((bar.position(), bar.message().as_str()), (2048, "already here"));
+        assert_eq!(
+            (bar.position(), bar.message().as_str()),
+            (2048, "already here")
+        );
     }
 }

@@ -175,7 +175,10 @@ fn state_for_people(row: &ContainerRow, now: i64) -> String {
                 "" | "Completed" | "Error" => String::new(),
                 reason => format!("{reason}, "),
             };
-            format!("exited ({reason}code {code}) {} ago", age(row.finished_at, now))
+            format!(
+                "exited ({reason}code {code}) {} ago",
+                age(row.finished_at, now)
+            )
         }
         ("running", _) => format!("running {}", age(row.started_at, now)),
         (state, _) => state.to_owned(),

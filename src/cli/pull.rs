@@ -5,7 +5,7 @@ use std::io::Read;
 use clap::Args;
 
 use super::{client::Context, error::CliError, output, progress::Progress};
-use crate::cri::control::{Credentials, Image, PullRequest, pull_event::Event};
+use crate::cri::control_api::{Credentials, Image, PullRequest, pull_event::Event};
 
 /// The longest password read from standard input.
 const PASSWORD_MAX: u64 = 64 << 10;
@@ -84,6 +84,7 @@ async fn pull(
     mut progress: Progress,
 ) -> Result<Image, CliError> {
     let doing = format!("pull the image {}", request.image);
+    progress.begin(&request.image);
     let failed = || CliError::rpc(doing.clone());
     let mut events = context
         .control()
@@ -93,7 +94,9 @@ async fn pull(
         .into_inner();
     while let Some(event) = events.message().await.map_err(failed())? {
         match event.event {
-            Some(Event::Resolved(resolved)) => progress.resolved(&resolved),
+            Some(Event::Layers(known)) => {
+                known.layers.iter().for_each(|layer| progress.layer(layer))
+            }
             Some(Event::Layer(layer)) => progress.layer(&layer),
             Some(Event::Done(image)) => return Ok(image),
             // Of a newer daemon.

@@ -55,7 +55,10 @@ async fn remove_container(
         .iter()
         .find(|c| c.id == id && c.state() == ContainerState::ContainerRunning);
     if let Some(container) = running {
-        refuse(args, &format!("the container {}", inventory.full_name(container)))?;
+        refuse(
+            args,
+            &format!("the container {}", inventory.full_name(container)),
+        )?;
         stop::container(context, id, context.config.stop_timeout).await?;
     }
     container(context, id).await
@@ -99,12 +102,19 @@ pub(super) async fn container(context: &Context, id: &str) -> Result<(), CliErro
         .runtime()
         .remove_container(request)
         .await
-        .map_err(CliError::rpc(format!("remove the container {}", output::short(id))))?;
+        .map_err(CliError::rpc(format!(
+            "remove the container {}",
+            output::short(id)
+        )))?;
     Ok(())
 }
 
 /// Removes a pod and then its directory of logs.
-pub(super) async fn pod(context: &Context, id: &str, logs: Option<PathBuf>) -> Result<(), CliError> {
+pub(super) async fn pod(
+    context: &Context,
+    id: &str,
+    logs: Option<PathBuf>,
+) -> Result<(), CliError> {
     let request = api::RemovePodSandboxRequest {
         pod_sandbox_id: id.to_owned(),
     };
@@ -112,7 +122,10 @@ pub(super) async fn pod(context: &Context, id: &str, logs: Option<PathBuf>) -> R
         .runtime()
         .remove_pod_sandbox(request)
         .await
-        .map_err(CliError::rpc(format!("remove the pod {}", output::short(id))))?;
+        .map_err(CliError::rpc(format!(
+            "remove the pod {}",
+            output::short(id)
+        )))?;
     let Some(logs) = logs else { return Ok(()) };
     match std::fs::remove_dir_all(&logs) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(CliError::File {

@@ -51,7 +51,11 @@ pub(super) async fn run(context: Context, args: StopArgs) -> Result<u8, CliError
 }
 
 /// Stops a container; one that is gone is stopped.
-pub(super) async fn container(context: &Context, id: &str, grace: Duration) -> Result<(), CliError> {
+pub(super) async fn container(
+    context: &Context,
+    id: &str,
+    grace: Duration,
+) -> Result<(), CliError> {
     let request = api::StopContainerRequest {
         container_id: id.to_owned(),
         timeout: i64::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(i64::MAX),
@@ -60,7 +64,10 @@ pub(super) async fn container(context: &Context, id: &str, grace: Duration) -> R
         .runtime()
         .stop_container(request)
         .await
-        .map_err(CliError::rpc(format!("stop the container {}", output::short(id))))?;
+        .map_err(CliError::rpc(format!(
+            "stop the container {}",
+            output::short(id)
+        )))?;
     Ok(())
 }
 

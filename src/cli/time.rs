@@ -105,7 +105,10 @@ mod tests {
     fn reads_timestamps() {
         assert_eq!(parse_rfc3339("1970-01-01T00:00:00Z"), Some(0));
         assert_eq!(parse_rfc3339("1970-01-01T01:00:00+01:00"), Some(0));
-        assert_eq!(parse_rfc3339("2000-02-29T00:00:00Z"), Some(951_782_400 * NANOS));
+        assert_eq!(
+            parse_rfc3339("2000-02-29T00:00:00Z"),
+            Some(951_782_400 * NANOS)
+        );
         assert_eq!(
             parse_rfc3339("2016-10-06T00:17:09.669794202Z"),
             Some(1_475_713_029 * NANOS + 669_794_202)

@@ -203,7 +203,7 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        assert!(longest >= LINE_MAX && longest <= LINE_MAX + 64 * 1024);
+        assert!((LINE_MAX..=LINE_MAX + 64 * 1024).contains(&longest));
     }
 
     proptest! {

@@ -62,7 +62,14 @@ mod tests {
         assert_eq!((line.stream, line.partial), (Stream::Stderr, true));
         assert_eq!(line.text, b"\xff");
         assert_eq!(parse(b"t stdout F").unwrap().text, b"");
-        for wrong in ["", "t", "t stdout", "t stdin F x", "t stdout Q x", " stdout F x"] {
+        for wrong in [
+            "",
+            "t",
+            "t stdout",
+            "t stdin F x",
+            "t stdout Q x",
+            " stdout F x",
+        ] {
             assert_eq!(parse(wrong.as_bytes()), None, "{wrong}");
         }
     }

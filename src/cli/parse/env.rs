@@ -72,12 +72,12 @@ mod tests {
 
     #[test]
     fn reads_variables() {
-        assert_eq!(
-            parse("A=b=c", own),
-            Ok(Some(("A".into(), "b=c".into())))
-        );
+        assert_eq!(parse("A=b=c", own), Ok(Some(("A".into(), "b=c".into()))));
         assert_eq!(parse("A=", own), Ok(Some(("A".into(), String::new()))));
-        assert_eq!(parse("HOME", own), Ok(Some(("HOME".into(), "/root".into()))));
+        assert_eq!(
+            parse("HOME", own),
+            Ok(Some(("HOME".into(), "/root".into())))
+        );
         assert_eq!(parse("ELSE", own), Ok(None));
         assert!(parse("=x", own).is_err());
         assert!(parse("A B=x", own).is_err());

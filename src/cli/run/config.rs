@@ -80,7 +80,10 @@ impl<'a> Plan<'a> {
             uid: Id::random().as_str()[..32].to_owned(),
             envs: pairs
                 .into_iter()
-                .map(|(key, value)| api::KeyValue { key, value })
+                .map(|(key, value)| api::KeyValue {
+                    key,
+                    value: value.into_bytes(),
+                })
                 .collect(),
             mounts: args.mounts.iter().map(mount).collect::<Result<_, _>>()?,
         })
@@ -101,7 +104,11 @@ impl<'a> Plan<'a> {
         let mark = logs.display().to_string();
         let hostname = match self.args.host_network {
             true => String::new(),
-            false => self.args.hostname.clone().unwrap_or_else(|| hostname(&self.name)),
+            false => self
+                .args
+                .hostname
+                .clone()
+                .unwrap_or_else(|| hostname(&self.name)),
         };
         api::PodSandboxConfig {
             metadata: Some(api::PodSandboxMetadata {
@@ -218,7 +225,11 @@ pub(super) fn sandbox_of(status: api::PodSandboxStatus) -> api::PodSandboxConfig
         .and_then(|namespaces| namespaces.options);
     api::PodSandboxConfig {
         metadata: status.metadata,
-        log_directory: status.annotations.get(RUN_LABEL).cloned().unwrap_or_default(),
+        log_directory: status
+            .annotations
+            .get(RUN_LABEL)
+            .cloned()
+            .unwrap_or_default(),
         labels: status.labels,
         annotations: status.annotations,
         linux: Some(api::LinuxPodSandboxConfig {
@@ -301,7 +312,10 @@ fn mount(mount: &MountArg) -> Result<api::Mount, CliError> {
 fn utf8(path: PathBuf) -> Result<String, CliError> {
     path.into_os_string().into_string().map_err(|path| {
         CliError::Usage(
-            format!("the path {} is not UTF-8 text, which the API needs", path.display()),
+            format!(
+                "the path {} is not UTF-8 text, which the API needs",
+                path.display()
+            ),
             "run",
         )
     })
@@ -375,8 +389,21 @@ mod tests {
     #[test]
     fn a_pod_and_its_container_agree() {
         let args = args(&[
-            "--name=Web_1", "-p", "8080:80/udp", "-e", "A=1", "-v", "/tmp:/data:ro", "--memory=64MiB", "--cpus=.5",
-            "-u", "7:8", "img", "sh", "-c", "echo hi",
+            "--name=Web_1",
+            "-p",
+            "8080:80/udp",
+            "-e",
+            "A=1",
+            "-v",
+            "/tmp:/data:ro",
+            "--memory=64MiB",
+            "--cpus=.5",
+            "-u",
+            "7:8",
+            "img",
+            "sh",
+            "-c",
+            "echo hi",
         ]);
         let plan = plan(&args);
         let sandbox = plan.sandbox(Path::new("/logs/x"));
@@ -392,7 +419,10 @@ mod tests {
         let linux = container.linux.unwrap();
         let resources = linux.resources.unwrap();
         assert_eq!(resources.memory_limit_in_bytes, 64 << 20);
-        assert_eq!((resources.cpu_quota, resources.cpu_period), (50_000, 100_000));
+        assert_eq!(
+            (resources.cpu_quota, resources.cpu_period),
+            (50_000, 100_000)
+        );
         let security = linux.security_context.unwrap();
         assert_eq!(security.run_as_user.unwrap().value, 7);
         assert_eq!(security.run_as_group.unwrap().value, 8);
@@ -445,7 +475,8 @@ mod tests {
     proptest! {
         #[test]
         fn names_and_hostnames_are_what_the_api_takes(image in ".{0,40}", name in "[A-Za-z0-9][A-Za-z0-9_.-]{0,127}") {
-            prop_assert!(check_name(&format!("{}-12345", image_word(&image))).is_ok());
+            let made = format!("{}-12345", image_word(&image));
+            prop_assert!(check_name(&made).is_ok());
             prop_assert!(check_name(&name).is_ok());
             let host = hostname(&name);
             prop_assert!(!host.is_empty() && host.len() <= 63);

@@ -42,7 +42,11 @@ pub(super) struct RunArgs {
     /// Image by name, digest or ID
     image: String,
     /// Arguments of the image's entry point, or the command if it has none
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
     command: Vec<String>,
 
     /// Name of pod and container [default: made from the image]
@@ -74,7 +78,12 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
     /// Show a directory or file of the host in the container; OPTIONS: ro, rw, rro, rslave, rshared
-    #[arg(short = 'v', long = "mount", visible_alias = "volume", value_name = "SRC:DST[:OPTIONS]")]
+    #[arg(
+        short = 'v',
+        long = "mount",
+        visible_alias = "volume",
+        value_name = "SRC:DST[:OPTIONS]"
+    )]
     mounts: Vec<MountArg>,
     /// User to run as, by name of the image or number
     #[arg(short, long, value_name = "USER[:GID]")]
@@ -220,7 +229,8 @@ async fn create(
                 runtime_handler: plan.args.runtime.clone().unwrap_or_default(),
             };
             let answer = context.runtime().run_pod_sandbox(request).await;
-            let answer = answer.map_err(CliError::rpc(format!("run the pod {}", plan.pod_name())))?;
+            let answer =
+                answer.map_err(CliError::rpc(format!("run the pod {}", plan.pod_name())))?;
             let pod = answer.into_inner().pod_sandbox_id;
             made.pod = Some(pod.clone());
             (pod, sandbox)
@@ -301,7 +311,9 @@ fn make_directory(path: &Path) -> Result<(), CliError> {
 /// Shows the container's output until it ends; returns its exit code, or that of the signal that ended us.
 async fn watch(context: &Context, made: &Made, signals: &mut Signals) -> Result<u8, CliError> {
     let id = made.container.as_deref().unwrap_or_default();
-    let path = logs::path(context, id).await?.unwrap_or_else(|| "/dev/null".into());
+    let path = logs::path(context, id)
+        .await?
+        .unwrap_or_else(|| "/dev/null".into());
     let mut printer = Printer::new(io::stdout(), io::stderr(), Show::default());
     let following = follow::until_exit(context, id, LogFile::new(&path, 0)?, &mut printer);
     tokio::pin!(following);
