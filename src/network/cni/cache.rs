@@ -346,7 +346,7 @@ mod tests {
         let id = intent.pod.id.clone();
         assert_eq!(cache.load(&id).await.unwrap(), Entry::None);
         cache.begin(&intent).await.unwrap();
-        assert_eq!(cache.ids().await.unwrap(), [id.clone()]);
+        assert_eq!(cache.ids().await.unwrap(), vec![id.clone()]);
         let outcome = Outcome::new(serde_json::json!({"x": 1}), Attachment::default());
         cache.finish(&id, &outcome).await.unwrap();
         let cache = Cache::open(dir.path().join("a/b")).await.unwrap();

@@ -6,7 +6,7 @@
 //!
 //! 127.0.0.1 is served, too: `route_localnet` is set on the host's links that lead to pods with ports, with a rule
 //! that keeps others from reaching the host's 127.0.0.1 through them, and reset when the last such pod is gone. The kernel
-//! has no such thing for `::1`.
+//! has no such thing for `::1`, so a port on that address is refused.
 
 mod script;
 mod table;
@@ -14,6 +14,7 @@ mod table;
 use std::{
     collections::BTreeSet,
     fs, io,
+    net::Ipv6Addr,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -48,6 +49,11 @@ pub enum HostPortError {
         /// Of which kind.
         family: &'static str,
     },
+    /// The kernel does not send packets of `::1` on.
+    #[error(
+        "host port {0}: cannot be published on ::1 without a CNI plugin that takes portMappings"
+    )]
+    Loopback6(u16),
     /// nft is missing.
     #[error(
         "publishing host ports: nft is in none of {PATH}, and no CNI plugin takes portMappings"
@@ -105,6 +111,9 @@ impl HostPorts {
     pub fn point(&self, pod: &PodNetwork, target: Target) -> Result<(), HostPortError> {
         let has = |v4: bool| target.ips.iter().any(|ip| ip.address.is_ipv4() == v4);
         for port in &pod.ports {
+            if port.host_ip == Some(Ipv6Addr::LOCALHOST.into()) {
+                return Err(HostPortError::Loopback6(port.host_port));
+            }
             let served = [true, false]
                 .into_iter()
                 .any(|v4| table::takes(port.host_ip, v4) && has(v4));

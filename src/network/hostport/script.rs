@@ -63,14 +63,16 @@ pub(super) fn script(table: &TableName, rules: &Rules) -> String {
                 format!("{ip} . {protocol} . {} : {to}", rule.host_port),
             ),
         }
-        ports.push(format!("{protocol} . {}", rule.host_port));
+        ports.push(rule.host_port);
         backends.push((family, backend(rule)));
     }
     ports.sort_unstable();
     ports.dedup();
     backends.sort_unstable();
     backends.dedup();
-    ports.into_iter().for_each(|p| element("ports", p));
+    ports
+        .into_iter()
+        .for_each(|p| element("ports", p.to_string()));
     for (family, value) in backends {
         element(&format!("backends{family}"), value);
     }
@@ -143,7 +145,7 @@ fn frame(t: &str) -> String {
             line(&format!("flush {what} inet @ {name}{family}"));
         }
     }
-    line("add set inet @ ports { type inet_proto . inet_service ; }");
+    line("add set inet @ ports { type inet_service ; }");
     line("flush set inet @ ports");
     line("add set inet @ links { type ifname ; }");
     line("flush set inet @ links");
@@ -155,7 +157,7 @@ fn frame(t: &str) -> String {
         ),
         (
             "local",
-            " { type nat hook output priority dstnat ; policy accept ; }",
+            " { type nat hook output priority -100 ; policy accept ; }",
         ),
         (
             "answers",
@@ -176,6 +178,8 @@ fn frame(t: &str) -> String {
         text.push_str(words);
         text.push('\n');
     };
+    // Packets of ::1 never leave the loopback link: whoever calls it is refused at once rather than kept waiting.
+    rule("dispatch ip6 daddr ::1 return");
     rule("dispatch dnat ip to ip daddr . meta l4proto . th dport map @at4");
     rule("dispatch dnat ip6 to ip6 daddr . meta l4proto . th dport map @at6");
     rule("dispatch meta nfproto ipv4 dnat ip to meta l4proto . th dport map @any4");
@@ -188,9 +192,10 @@ fn frame(t: &str) -> String {
     for (family, ip) in [('4', "ip"), ('6', "ip6")] {
         rule(&format!(
             "answers ct status dnat {ip} daddr . meta l4proto . th dport @backends{family} \
-             meta l4proto . ct original proto-dst @ports {ip} saddr @networks{family} masquerade"
+             meta l4proto {{ tcp, udp, sctp }} ct original proto-dst @ports {ip} saddr @networks{family} masquerade"
         ));
     }
+    // So would the answer to 127.0.0.1, which is the pod's own there.
     rule(
         "answers ct status dnat ip daddr . meta l4proto . th dport @backends4 ip saddr 127.0.0.0/8 masquerade",
     );
