@@ -372,4 +372,4 @@ fn bounded(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
