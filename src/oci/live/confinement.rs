@@ -190,11 +190,20 @@ async fn limits_reach_the_cgroup() {
         cpu_shares: Some(100),
         ..Default::default()
     };
-    let limits = crate::oci::spec::resources(&asked, &case.node, &mut clamped).unwrap();
+    let limits = crate::oci::spec::update(&asked, &case.node, &mut clamped).unwrap();
     bench.handler.update(&bench.id, &limits).await.unwrap();
     assert_eq!(memory("memory.limit_in_bytes"), "100663296");
     assert_eq!(bench.cgroup_file("cpu", "cpu.shares"), "100");
     assert_eq!(bench.cgroup_file("pids", "pids.max"), "55");
+
+    let asked = crate::container::spec::Resources {
+        memory_limit: Some(4096),
+        ..Default::default()
+    };
+    let limits = crate::oci::spec::update(&asked, &case.node, &mut clamped).unwrap();
+    let error = bench.handler.update(&bench.id, &limits).await.unwrap_err();
+    assert!(error.to_string().contains("memory"), "{error}");
+    assert_eq!(memory("memory.limit_in_bytes"), "100663296");
 }
 
 #[tokio::test]
