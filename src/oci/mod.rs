@@ -11,6 +11,8 @@ pub mod command;
 pub mod device;
 pub mod features;
 pub mod handler;
+#[cfg(test)]
+mod live;
 pub mod message;
 pub mod mount;
 pub mod mountinfo;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, Mode, OFlags},
+    fs::{self, AtFlags, FileType, Mode, OFlags},
     io::Errno,
 };
 
@@ -16,6 +16,9 @@ use super::rooted;
 
 /// Most volumes an image can declare.
 const VOLUMES_CAP: usize = 1024;
+
+/// Places of the kernel's file systems: runtimes make files there by name.
+const MOUNT_POINTS: [&str; 3] = ["dev", "proc", "sys"];
 
 /// A root that cannot be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +28,18 @@ pub enum RootfsError {
     Open {
         /// Where it should be.
         path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A place of the kernel's file systems is something else, and could be a way out.
+    #[error("/{0} of the image is not a directory")]
+    NotDirectory(&'static str),
+    /// A place of the kernel's file systems cannot be looked at.
+    #[error("cannot look at /{name} of the image")]
+    LookUp {
+        /// Which.
+        name: &'static str,
         /// Why not.
         #[source]
         source: io::Error,
@@ -43,7 +58,8 @@ pub enum RootfsError {
     TooManyVolumes(usize),
 }
 
-/// Makes the image's volumes as directories, and `/etc/mtab` where it is missing.
+/// Refuses a root whose `/dev`, `/proc` or `/sys` is a link or a file: a runtime that makes devices
+/// and links there by name would make them wherever a link leads. Makes the image's volumes as directories, and `/etc/mtab` where it is missing.
 ///
 /// The root must be writable, and nothing of the container may run yet. Blocks on the file system.
 pub fn prepare<'a>(
@@ -54,6 +70,18 @@ pub fn prepare<'a>(
         path: rootfs.to_owned(),
         source,
     })?;
+    for name in MOUNT_POINTS {
+        match fs::statat(&root, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => {}
+            // The runtime makes what is missing.
+            Err(Errno::NOENT) => {}
+            Ok(_) => return Err(RootfsError::NotDirectory(name)),
+            Err(e) => {
+                let source = e.into();
+                return Err(RootfsError::LookUp { name, source });
+            }
+        }
+    }
     for (count, volume) in volumes.into_iter().enumerate() {
         if count >= VOLUMES_CAP {
             return Err(RootfsError::TooManyVolumes(count + 1));
@@ -104,6 +132,22 @@ mod tests {
         let link = std::fs::read_link(dir.path().join("etc/mtab")).unwrap();
         assert_eq!(link, Path::new("/proc/mounts"));
         prepare(dir.path(), []).unwrap();
+    }
+
+    #[test]
+    fn places_of_the_kernel_are_directories() {
+        for name in MOUNT_POINTS {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+            prepare(dir.path(), []).unwrap();
+            std::fs::remove_dir(dir.path().join(name)).unwrap();
+            symlink("tmp", dir.path().join(name)).unwrap();
+            let error = prepare(dir.path(), []).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("/{name} of the image is not a directory")
+            );
+        }
     }
 
     #[test]

@@ -249,10 +249,10 @@ impl Rule {
             && holds.min_kernel.is_none_or(|min| target.kernel >= min)
             && !has(&self.excludes.capabilities, false)
             && !machine(&self.excludes.machines)
-            && !self
+            && self
                 .excludes
                 .min_kernel
-                .is_some_and(|min| target.kernel >= min)
+                .is_none_or(|min| target.kernel < min)
     }
 
     fn to_oci(&self) -> LinuxSyscall {

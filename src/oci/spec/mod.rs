@@ -41,7 +41,7 @@ mod resources;
 pub use error::SpecError;
 pub use exec::exec_process;
 pub use infra::{InfraInput, infra};
-pub use resources::resources;
+pub use resources::{resources, update};
 
 /// Begins the annotations that tell sandboxing runtimes which pod a container belongs to.
 const CRI: &str = "io.kubernetes.cri";
@@ -372,4 +372,4 @@ fn bounded(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

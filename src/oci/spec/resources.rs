@@ -16,7 +16,7 @@ use crate::{
 /// Most keys of cgroup v2 in one request.
 const UNIFIED_CAP: usize = 256;
 
-/// Limits as the runtime specification has them, also for an update.
+/// Limits as the runtime specification has them.
 pub fn resources(
     asked: &Resources,
     node: &Node,
@@ -28,6 +28,24 @@ pub fn resources(
         .set_memory(memory(asked, node, clamped)?)
         .set_hugepage_limits(hugepages(asked, node, clamped)?)
         .set_unified(unified(asked, node)?);
+    Ok(limits)
+}
+
+/// Limits for a container that lives: a memory limit under what is in use already is refused, where
+/// the kernel would otherwise kill until it fits.
+pub fn update(
+    asked: &Resources,
+    node: &Node,
+    clamped: &mut Vec<Clamped>,
+) -> Result<LinuxResources, SpecError> {
+    let mut limits = resources(asked, node, clamped)?;
+    // On v1 the kernel refuses by itself.
+    if node.cgroup == CgroupVersion::V2
+        && let Some(memory) = limits.memory_mut()
+        && memory.limit().is_some_and(|limit| limit > 0)
+    {
+        memory.set_check_before_update(Some(true));
+    }
     Ok(limits)
 }
 
@@ -254,6 +272,20 @@ mod tests {
                 .to_string()
                 .starts_with("memory_swap_limit_in_bytes 50 is out of range")
         );
+    }
+
+    #[test]
+    fn an_update_checks_memory_first() {
+        let asked = Resources {
+            memory_limit: Some(100),
+            ..Resources::default()
+        };
+        let mut v2 = node();
+        v2.cgroup = CgroupVersion::V2;
+        let limits = update(&asked, &v2, &mut vec![]).unwrap();
+        assert_eq!(limits.memory().unwrap().check_before_update(), Some(true));
+        let limits = update(&asked, &node(), &mut vec![]).unwrap();
+        assert_eq!(limits.memory().unwrap().check_before_update(), None);
     }
 
     #[test]
