@@ -16,7 +16,7 @@ use super::record::{self, LayerInfo};
 use super::stream::HashedStream;
 use super::tar::{TarError, TarReader};
 use super::unpack::{self, UnpackError};
-use super::{Inner, Storage, inherit};
+use super::{Inner, Storage, settle};
 
 /// A layer unpacked and verified, not yet in its place. Dropping it deletes it.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub struct Staged {
     dir: PathBuf,
     info: LayerInfo,
     implicit: Vec<PathBuf>,
+    whiteouts: Vec<PathBuf>,
     /// Completed by what its parents tell, and recorded.
     settled: bool,
     placed: bool,
@@ -101,6 +102,7 @@ impl Storage {
                 opaque: false,
             },
             implicit: Vec::new(),
+            whiteouts: Vec::new(),
             settled: false,
             placed: false,
         };
@@ -131,6 +133,7 @@ impl Storage {
         staged.info.inodes = unpacked.inodes;
         staged.info.opaque = unpacked.opaque_top;
         staged.implicit = unpacked.implicit;
+        staged.whiteouts = unpacked.whiteouts;
         Ok(staged)
     }
 
@@ -159,7 +162,7 @@ impl Storage {
             let chain = staged.chain();
             staged.info.parent = parent;
             if !self.has_layer(&chain) && !pending.contains_key(&chain) {
-                self.settle(&staged, parent, &pending)?;
+                self.settle(&mut staged, parent, &pending)?;
                 staged.settled = true;
                 pending.insert(chain, (staged.dir.join("diff"), parent));
             }
@@ -193,7 +196,7 @@ impl Storage {
     /// Completes a staged layer with what only its parents can tell, and its record.
     fn settle(
         &self,
-        staged: &Staged,
+        staged: &mut Staged,
         parent: Option<ChainId>,
         pending: &HashMap<ChainId, (PathBuf, Option<ChainId>)>,
     ) -> Result<(), StorageError> {
@@ -219,12 +222,15 @@ impl Storage {
                     self.inner.layout.diff(&parent)
                 }
             };
-            if !staged.implicit.is_empty() {
+            if !staged.implicit.is_empty() || !staged.whiteouts.is_empty() {
                 beneath.push(open_directory(&diff).map_err(fail("open a layer beneath"))?);
             }
         }
         let diff = open_directory(&staged.dir.join("diff")).map_err(fail("open the layer"))?;
-        inherit::inherit(diff.as_fd(), &staged.implicit, &beneath)
+        let pruned = settle::prune(diff.as_fd(), &staged.whiteouts, &beneath)
+            .map_err(fail("drop whiteouts that hide nothing"))?;
+        staged.info.inodes = staged.info.inodes.saturating_sub(pruned);
+        settle::inherit(diff.as_fd(), &staged.implicit, &beneath)
             .map_err(fail("take over directories from the layers beneath"))?;
         self.inner.discard(&staged.dir.join("attic"));
         record::write(&staged.dir.join("layer.json"), &staged.info)
