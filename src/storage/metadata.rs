@@ -120,6 +120,18 @@ impl Metadata {
     }
 }
 
+/// The times of something, to be set again.
+pub(crate) fn times_of(stat: &rustix::fs::Stat) -> Timestamps {
+    let time = |seconds, nanos| Timespec {
+        tv_sec: seconds,
+        tv_nsec: i64::try_from(nanos).unwrap_or(0),
+    };
+    Timestamps {
+        last_access: time(stat.st_atime, stat.st_atime_nsec),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
+    }
+}
+
 /// Whether a layer may set the attribute.
 pub(crate) fn permitted(name: &[u8]) -> bool {
     !name.is_empty()

@@ -98,6 +98,10 @@ pub(crate) fn write<T: Serialize>(path: &Path, record: &T) -> io::Result<()> {
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
     let mut json = Vec::new();
     File::open(path)?.take(CAP).read_to_end(&mut json)?;
+    // What a power cut makes of a file that was not synced.
+    if json.iter().all(|b| *b == 0) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     #[derive(Deserialize)]
     struct Version {
         version: u32,

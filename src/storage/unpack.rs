@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use super::entry::{self, EntryPath, Meaning, NameError};
 use super::limits::Limits;
 use super::metadata::{self, Metadata};
+use super::settle::is_whiteout;
 use super::tar::{Entry, Kind, Sparse, TarError, TarReader};
 use crate::sys::rooted::{self, Met, RootedError, Step};
 
@@ -97,6 +98,8 @@ pub(crate) struct Unpacked {
     pub(crate) inodes: u64,
     /// Directories made only because something is in them, by their link-free paths.
     pub(crate) implicit: Vec<PathBuf>,
+    /// Whiteouts, by their link-free paths; some may have been replaced since.
+    pub(crate) whiteouts: Vec<PathBuf>,
     /// The layer hides everything beneath it.
     pub(crate) opaque_top: bool,
     /// Extended attributes not kept.
@@ -395,6 +398,9 @@ impl Unpacker<'_> {
         match rustix::fs::mknodat(&parent.fd, path.name(), kind, Mode::empty(), 0) {
             Ok(()) => {
                 self.count(0);
+                let real = parent.real.join(path.name());
+                self.defer(real.as_os_str().len() + 64)?;
+                self.done.whiteouts.push(real);
                 Ok(())
             }
             Err(Errno::EXIST) => {
@@ -468,14 +474,20 @@ impl Unpacker<'_> {
     fn describe(&mut self, real: PathBuf, metadata: Metadata) -> Result<(), UnpackError> {
         self.implicit.remove(&real);
         self.forget(&real);
-        self.deferred_bytes += weight(&real, &metadata);
+        self.defer(weight(&real, &metadata))?;
+        self.deferred.insert(real, metadata);
+        Ok(())
+    }
+
+    /// Accounts for memory that is held until the layer is complete.
+    fn defer(&mut self, bytes: usize) -> Result<(), UnpackError> {
+        self.deferred_bytes += bytes;
         if self.deferred_bytes > self.limits.deferred_bytes {
             return Err(UnpackError::Limit {
-                what: "bytes of directory metadata",
+                what: "bytes of metadata to be set at its end",
                 limit: self.limits.deferred_bytes as u64,
             });
         }
-        self.deferred.insert(real, metadata);
         Ok(())
     }
 
@@ -583,10 +595,6 @@ fn weight(path: &Path, metadata: &Metadata) -> usize {
 
 fn kind_of(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
-}
-
-fn is_whiteout(stat: &Stat) -> bool {
-    kind_of(stat) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
 fn at(path: &Path, step: &'static str) -> impl Fn(Errno) -> UnpackError {

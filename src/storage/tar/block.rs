@@ -82,14 +82,19 @@ impl<'a> Header<'a> {
         ))
     }
 
-    /// The sparse map of an old GNU header: its four segments, whether blocks of more follow, and the
-    /// size of the file.
-    pub(crate) fn gnu_sparse(&self) -> Result<(Vec<(u64, u64)>, bool, u64), TarError> {
-        Ok((
-            sparse_segments(&self.0[386..482])?,
-            self.0[482] != 0,
-            size("realsize", &self.0[483..495])?,
-        ))
+    /// The first segments of the sparse map in an old GNU header.
+    pub(crate) fn gnu_segments(&self) -> Result<Vec<(u64, u64)>, TarError> {
+        sparse_segments(&self.0[386..482])
+    }
+
+    /// Whether blocks of more segments follow.
+    pub(crate) fn gnu_extended(&self) -> bool {
+        self.0[482] != 0
+    }
+
+    /// The size of a file with holes, holes and all.
+    pub(crate) fn gnu_real_size(&self) -> Result<u64, TarError> {
+        size("realsize", &self.0[483..495])
     }
 }
 

@@ -244,7 +244,8 @@ impl<R: BufRead> TarReader<R> {
     }
 
     fn gnu_sparse(&mut self, header: &Header<'_>, stored: u64) -> Result<Sparse, TarError> {
-        let (mut segments, mut more, real_size) = header.gnu_sparse()?;
+        let mut segments = header.gnu_segments()?;
+        let mut more = header.gnu_extended();
         while more {
             let mut block = [0; BLOCK];
             if !self.block(&mut block)? {
@@ -256,7 +257,7 @@ impl<R: BufRead> TarReader<R> {
             }
             more = block[504] != 0;
         }
-        Sparse::new(real_size, segments, stored)
+        Sparse::new(header.gnu_real_size()?, segments, stored)
     }
 
     fn pax_sparse(&mut self, told: &pax::PaxSparse) -> Result<Option<Sparse>, TarError> {

@@ -45,7 +45,7 @@ impl Sparse {
 
 /// Offsets and lengths in turn, as pairs.
 pub(crate) fn pairs(numbers: &[u64]) -> Result<Vec<(u64, u64)>, TarError> {
-    if numbers.len() % 2 != 0 {
+    if !numbers.len().is_multiple_of(2) {
         return Err(TarError::Sparse("has an offset without a length"));
     }
     Ok(numbers.chunks_exact(2).map(|p| (p[0], p[1])).collect())
