@@ -216,7 +216,10 @@ mod tests {
         assert_eq!(auth(|a| a.auth = "dTpwOnE=".into()), Ok(basic("u", "p:q")));
         assert_eq!(auth(|a| a.auth = "dTpwOnE".into()), Ok(basic("u", "p:q")));
         assert_eq!(auth(|a| a.auth = "%%".into()), Err(AuthError::Encoding));
-        assert_eq!(auth(|a| a.auth = "dXNlcg==".into()), Err(AuthError::Encoding));
+        assert_eq!(
+            auth(|a| a.auth = "dXNlcg==".into()),
+            Err(AuthError::Encoding)
+        );
         assert_eq!(
             auth(|a| a.registry_token = "t\r\nX: y".into()),
             Err(AuthError::Control("registry_token"))

@@ -164,7 +164,10 @@ mod tests {
         let c = catalogue(vec![
             record(
                 "abc1",
-                &["docker.io/library/busybox:latest", "docker.io/library/busybox:1.36"],
+                &[
+                    "docker.io/library/busybox:latest",
+                    "docker.io/library/busybox:1.36",
+                ],
                 &[&format!("docker.io/library/busybox@{digest}")],
             ),
             record("abc2", &["localhost/loaded:latest"], &[]),

@@ -103,8 +103,8 @@ impl ImageConfig {
 
 /// Reads an image configuration (OCI or Docker, which agree on what matters here).
 pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, ConfigError> {
-    let top: Map<String, Value> = serde_json::from_slice(bytes)
-        .map_err(|e| ConfigError::Json(clip(&e.to_string())))?;
+    let top: Map<String, Value> =
+        serde_json::from_slice(bytes).map_err(|e| ConfigError::Json(clip(&e.to_string())))?;
     let inner: Map<String, Value> = field(&top, "config", "config")?;
     let rootfs: Map<String, Value> = field(&top, "rootfs", "rootfs")?;
     let diff_ids: Vec<String> = field(&rootfs, "diff_ids", "rootfs.diff_ids")?;
@@ -289,7 +289,10 @@ mod tests {
             (json!({"config": {"Env": ["A=\u{0}"]}}), "config.Env"),
             (json!({"config": []}), "config"),
             (json!({"config": {"Labels": {"a": 1}}}), "config.Labels"),
-            (json!({"rootfs": {"diff_ids": ["sha256:../x"]}}), "rootfs.diff_ids"),
+            (
+                json!({"rootfs": {"diff_ids": ["sha256:../x"]}}),
+                "rootfs.diff_ids",
+            ),
             (json!({"os": {}}), "os"),
         ] {
             let error = read(value).unwrap_err().to_string();

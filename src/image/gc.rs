@@ -17,11 +17,7 @@ impl Inner {
         let gone = {
             let holds = self.holds();
             let catalogue = self.catalogue();
-            plan::collectable(
-                top_first(&present),
-                catalogue.records(),
-                &holds.held(),
-            )
+            plan::collectable(top_first(&present), catalogue.records(), &holds.held())
         };
         let storage = self.storage.clone();
         let count = gone.len();
@@ -77,8 +73,17 @@ mod tests {
             inodes: 0,
             opaque: false,
         };
-        let order = top_first(&[info(1, None), info(9, Some(1)), info(4, Some(9)), info(2, Some(1))]);
-        let at = |n: u8| order.iter().position(|c| *c == ChainId::from_bytes([n; 32]));
+        let order = top_first(&[
+            info(1, None),
+            info(9, Some(1)),
+            info(4, Some(9)),
+            info(2, Some(1)),
+        ]);
+        let at = |n: u8| {
+            order
+                .iter()
+                .position(|c| *c == ChainId::from_bytes([n; 32]))
+        };
         assert!(at(4) < at(9) && at(9) < at(1) && at(2) < at(1));
     }
 }

@@ -80,9 +80,9 @@ pub(crate) fn wanted(layers: &[Layer], diff_ids: &[Digest]) -> Vec<Wanted> {
 fn diff_id(digest: &Digest) -> DiffId {
     let mut bytes = [0u8; 32];
     for (byte, pair) in bytes.iter_mut().zip(digest.hex().as_bytes().chunks(2)) {
-        *byte = pair
-            .iter()
-            .fold(0, |n, c| n << 4 | (*c as char).to_digit(16).unwrap_or(0) as u8);
+        *byte = pair.iter().fold(0, |n, c| {
+            n << 4 | (*c as char).to_digit(16).unwrap_or(0) as u8
+        });
     }
     DiffId::from_bytes(bytes)
 }
@@ -194,9 +194,7 @@ impl Task {
         };
         drop(permit);
         drop(slot);
-        let committed = self
-            .arrivals
-            .staged(self.index, staged, self.wanted.parent);
+        let committed = self.arrivals.staged(self.index, staged, self.wanted.parent);
         // Whether all have arrived is told by who may still send.
         self.arrivals = Arrivals::closed();
         let info = committed.await.map_err(|_| self.interrupted())?;
@@ -264,7 +262,10 @@ impl Task {
             Some(Mismatch::Digest(actual)) => mismatch(what, actual.to_string()),
             Some(Mismatch::Size(seen)) => mismatch(
                 what,
-                format!("a blob of another size ({seen} bytes seen, {} promised)", blob.size),
+                format!(
+                    "a blob of another size ({seen} bytes seen, {} promised)",
+                    blob.size
+                ),
             ),
             None => self.failed(Arc::new(source)),
         }

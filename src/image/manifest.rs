@@ -217,7 +217,9 @@ impl Document {
             serde_json::from_slice(bytes).map_err(|e| ManifestError::Json(clip(&e.to_string())))?;
         let sent = sent.split(';').next().unwrap_or_default().trim();
         let own = raw.media_type.as_deref().unwrap_or_default();
-        if raw.fs_layers.is_some() || DOCKER_SCHEMA1.contains(&own) || DOCKER_SCHEMA1.contains(&sent)
+        if raw.fs_layers.is_some()
+            || DOCKER_SCHEMA1.contains(&own)
+            || DOCKER_SCHEMA1.contains(&sent)
         {
             return Err(ManifestError::Schema1);
         }
@@ -287,7 +289,10 @@ fn expect_type(
     Ok(())
 }
 
-fn descriptor(raw: &RawDescriptor, field: impl Fn() -> String) -> Result<Descriptor, ManifestError> {
+fn descriptor(
+    raw: &RawDescriptor,
+    field: impl Fn() -> String,
+) -> Result<Descriptor, ManifestError> {
     let digest = Digest::parse(&raw.digest).map_err(|source| ManifestError::Digest {
         field: field(),
         source,
@@ -477,8 +482,7 @@ mod tests {
             "layers": [], "manifests": [],
         });
         assert!(matches!(read(both), Err(ManifestError::Ambiguous(..))));
-        let config_and_manifests =
-            json!({"schemaVersion": 2, "config": config(), "manifests": []});
+        let config_and_manifests = json!({"schemaVersion": 2, "config": config(), "manifests": []});
         assert!(matches!(
             read(config_and_manifests),
             Err(ManifestError::Ambiguous(..))

@@ -239,10 +239,9 @@ impl Images {
         let prepared = Prepared::new(&self.inner, request)?;
         let given = prepared.given().to_owned();
         let inner = self.inner.clone();
-        let flight = self
-            .inner
-            .pulls
-            .join(prepared.key(), &given, move |board| prepared.run(inner, board));
+        let flight = self.inner.pulls.join(prepared.key(), &given, move |board| {
+            prepared.run(inner, board)
+        });
         Ok(Pull::new(flight))
     }
 
@@ -357,8 +356,7 @@ impl Images {
     pub async fn set_pinned(&self, patterns: &[String]) {
         let _commit = self.inner.commit.lock().await;
         *write(&self.inner.pins) = Pins::new(patterns);
-        self.inner
-            .publish(self.inner.catalogue().records().clone());
+        self.inner.publish(self.inner.catalogue().records().clone());
     }
 }
 
@@ -545,7 +543,11 @@ fn open(config: &ImagesConfig, storage: &Storage, store: &Store) -> Result<Opene
         dropped.push(record.id.to_string());
         damaged.push(Damaged {
             id: record.id.to_string(),
-            names: record.tags.into_keys().chain(record.digests.into_keys()).collect(),
+            names: record
+                .tags
+                .into_keys()
+                .chain(record.digests.into_keys())
+                .collect(),
             reason: format!("{} of its layers are missing", missing.len()),
         });
     }

@@ -17,7 +17,12 @@ pub(crate) fn add(records: &Records, mut new: ImageRecord) -> Vec<ImageRecord> {
     let losers: Vec<ImageRecord> = records
         .values()
         .filter(|r| r.id != new.id)
-        .filter(|r| r.tags.keys().chain(r.digests.keys()).any(|n| taken.contains(n)))
+        .filter(|r| {
+            r.tags
+                .keys()
+                .chain(r.digests.keys())
+                .any(|n| taken.contains(n))
+        })
         .map(|r| {
             let mut r = r.clone();
             r.tags.retain(|name, _| !taken.contains(name));

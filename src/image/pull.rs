@@ -89,10 +89,11 @@ impl Prepared {
                 })?;
         let auth = request.auth.filter(|auth| *auth != Auth::default());
         if let Some(auth) = &auth {
-            auth.credential().map_err(|source| ImageError::Credentials {
-                image: given.clone(),
-                source,
-            })?;
+            auth.credential()
+                .map_err(|source| ImageError::Credentials {
+                    image: given.clone(),
+                    source,
+                })?;
         }
         Ok(Self {
             names,
@@ -144,13 +145,14 @@ impl Prepared {
     }
 
     async fn pull(&self, inner: &Arc<Inner>, name: &Reference, board: &Board) -> Landing {
-        let resolution = inner
-            .registries()
-            .resolve(name.clone())
-            .map_err(|source| ImageError::Resolve {
-                image: name.to_string(),
-                source,
-            })?;
+        let resolution =
+            inner
+                .registries()
+                .resolve(name.clone())
+                .map_err(|source| ImageError::Resolve {
+                    image: name.to_string(),
+                    source,
+                })?;
         let net = inner.net.clone();
         let auth = self.auth.clone();
         let remote = super::blocking(&self.given, move || {

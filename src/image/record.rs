@@ -120,16 +120,14 @@ impl Pins {
     }
 
     fn covers(&self, name: &str) -> bool {
-        self.0.iter().any(|pattern| {
-            match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
-                (Some(_), Some(_)) => {
-                    name.contains(pattern.trim_matches('*')) && pattern.len() > 1
-                }
+        self.0.iter().any(
+            |pattern| match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
+                (Some(_), Some(_)) => name.contains(pattern.trim_matches('*')) && pattern.len() > 1,
                 (Some(end), None) => name.ends_with(end),
                 (None, Some(start)) => name.starts_with(start),
                 (None, None) => name == pattern,
-            }
-        })
+            },
+        )
     }
 }
 

@@ -311,8 +311,8 @@ impl AnyReference {
         if let Some(id) = Digest::from_hex(hex) {
             return Ok(Self::Id(id));
         }
-        let id_prefix = (hex.len() >= MIN_ID_PREFIX && hex.len() < 64 && is_hex(hex))
-            .then(|| hex.to_owned());
+        let id_prefix =
+            (hex.len() >= MIN_ID_PREFIX && hex.len() < 64 && is_hex(hex)).then(|| hex.to_owned());
         match Named::parse(text) {
             Ok(name) => Ok(Self::Other {
                 name: Some(name),
@@ -334,9 +334,7 @@ fn is_open_bracket(name: &str) -> bool {
 
 /// Whether the first element of a name is a registry, as Docker tells them apart.
 fn looks_like_host(host: &str) -> bool {
-    host.contains(['.', ':'])
-        || host == "localhost"
-        || host.bytes().any(|b| b.is_ascii_uppercase())
+    host.contains(['.', ':']) || host == "localhost" || host.bytes().any(|b| b.is_ascii_uppercase())
 }
 
 /// `host` or `host:port`, where host is a DNS name, an IPv4 address or a bracketed IPv6 address.

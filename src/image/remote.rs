@@ -83,10 +83,12 @@ impl Remote {
         for endpoint in &resolution.endpoints {
             let given = auth.filter(|auth| auth.is_for(&endpoint.host, registry));
             let mut credential = match given {
-                Some(auth) => auth.credential().map_err(|source| ImageError::Credentials {
-                    image: image.clone(),
-                    source,
-                })?,
+                Some(auth) => auth
+                    .credential()
+                    .map_err(|source| ImageError::Credentials {
+                        image: image.clone(),
+                        source,
+                    })?,
                 None => Credential::Anonymous,
             };
             if let (Credential::Anonymous, Some(path)) = (&credential, &net.auth_file) {
@@ -228,7 +230,10 @@ impl Remote {
             let mut fruitless = 0u32;
             loop {
                 let before = sent;
-                let failure = match self.transfer(source, layer, &mut sent, pipe, &mut meter).await {
+                let failure = match self
+                    .transfer(source, layer, &mut sent, pipe, &mut meter)
+                    .await
+                {
                     Ok(()) => return Ok(()),
                     Err(failure) => failure,
                 };
@@ -376,7 +381,9 @@ enum Source<'a> {
 
 impl Retry {
     fn wait(&self, tried: u32, failure: &Failure) -> Duration {
-        let doubled = self.backoff.saturating_mul(1 << tried.saturating_sub(1).min(10));
+        let doubled = self
+            .backoff
+            .saturating_mul(1 << tried.saturating_sub(1).min(10));
         failure
             .retry_after
             .unwrap_or_default()

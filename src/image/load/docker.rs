@@ -156,10 +156,15 @@ fn descriptor(files: &dyn Files, path: &str, diff: &Digest) -> Result<Descriptor
         .take(4)
         .read_to_end(&mut start)
         .map_err(|e| ArchiveError::io("reading the archive", e))?;
-    let compressed = start.starts_with(&[0x1f, 0x8b]) || start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
+    let compressed =
+        start.starts_with(&[0x1f, 0x8b]) || start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
     Ok(Descriptor {
         media_type: String::new(),
-        digest: if compressed { hash(file)? } else { diff.clone() },
+        digest: if compressed {
+            hash(file)?
+        } else {
+            diff.clone()
+        },
         size,
     })
 }

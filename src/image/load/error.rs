@@ -30,7 +30,9 @@ pub enum ArchiveError {
     #[error("the archive has more than {0} members")]
     TooMany(usize),
     /// Neither of the formats.
-    #[error("this is neither an OCI layout (oci-layout, index.json) nor a docker archive (manifest.json)")]
+    #[error(
+        "this is neither an OCI layout (oci-layout, index.json) nor a docker archive (manifest.json)"
+    )]
     Unrecognised,
     /// A member's name leads out of the archive.
     #[error("member {0:?} of the archive has a path that leads out of it")]

@@ -5,10 +5,7 @@ use std::{
     fmt,
     fs::File,
     io::{self, Read},
-    os::{
-        fd::OwnedFd,
-        unix::fs::FileExt,
-    },
+    os::{fd::OwnedFd, unix::fs::FileExt},
     path::Path,
     sync::Arc,
 };
@@ -48,7 +45,9 @@ impl Slice {
 
 impl Read for Slice {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.len()).unwrap_or(usize::MAX).min(buf.len());
+        let most = usize::try_from(self.len())
+            .unwrap_or(usize::MAX)
+            .min(buf.len());
         let n = self.file.read_at(&mut buf[..most], self.at)?;
         self.at += n as u64;
         Ok(n)

@@ -110,7 +110,8 @@ impl Images {
             image: "(archive)".into(),
         })?;
         read.map_err(|source| archive(ArchiveError::io("reading the stream", source)))?;
-        self.load_files(files.map_err(archive)?, options, None).await
+        self.load_files(files.map_err(archive)?, options, None)
+            .await
     }
 
     async fn load_files(
@@ -150,7 +151,15 @@ impl Images {
         let label = found.label.clone();
         let work = tokio::spawn(async move {
             let board = Board::new();
-            receive(&inner, &found.label, &found.manifest, incoming, &origin, &board).await
+            receive(
+                &inner,
+                &found.label,
+                &found.manifest,
+                incoming,
+                &origin,
+                &board,
+            )
+            .await
         });
         work.await
             .unwrap_or(Err(ImageError::Interrupted { image: label }))
@@ -214,7 +223,11 @@ pub(super) fn prepare_temp_dir(dir: &Path) -> Result<(), ImageError> {
         .map_err(failed)?;
     for entry in fs::read_dir(dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if entry.file_name().as_encoded_bytes().starts_with(spool::PREFIX.as_bytes()) {
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(spool::PREFIX.as_bytes())
+        {
             match fs::remove_file(entry.path()) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
                 _ => {}

@@ -25,13 +25,12 @@ impl Namer {
             let last = name.rsplit('/').next().unwrap_or_default();
             last.contains(':')
         });
-        let given = given
-            .map(Reference::parse)
-            .transpose()
-            .map_err(|source| ImageError::InvalidReference {
+        let given = given.map(Reference::parse).transpose().map_err(|source| {
+            ImageError::InvalidReference {
                 value: clip(given.unwrap_or_default()),
                 source,
-            })?;
+            }
+        })?;
         Ok(Self {
             given,
             given_has_tag,
@@ -72,7 +71,13 @@ pub(super) fn stem(path: &Path) -> Option<String> {
         .unwrap_or(&name);
     let name: String = name
         .chars()
-        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' })
+        .map(|c| {
+            if c.is_ascii_lowercase() || c.is_ascii_digit() {
+                c
+            } else {
+                '-'
+            }
+        })
         .collect();
     let name = name.trim_matches('-');
     (!name.is_empty() && name.len() <= 100).then(|| name.to_owned())
@@ -99,8 +104,14 @@ mod tests {
             name(Some("ignored"), None, Some("busybox:1")).as_deref(),
             Some("docker.io/library/busybox:1")
         );
-        assert_eq!(name(None, Some("my-app"), Some("v1")).as_deref(), Some("localhost/my-app:v1"));
-        assert_eq!(name(None, None, Some("v1")).as_deref(), Some("localhost/loaded:v1"));
+        assert_eq!(
+            name(None, Some("my-app"), Some("v1")).as_deref(),
+            Some("localhost/my-app:v1")
+        );
+        assert_eq!(
+            name(None, None, Some("v1")).as_deref(),
+            Some("localhost/loaded:v1")
+        );
         assert_eq!(
             name(Some("r.example/app"), None, Some("v1")).as_deref(),
             Some("r.example/app:v1")
@@ -115,7 +126,12 @@ mod tests {
         );
         assert_eq!(name(None, Some("x"), None), None);
         assert!(Namer::new(Some("Bad Name"), None).is_err());
-        assert!(Namer::new(None, None).unwrap().name(Some("a/../b")).is_err());
+        assert!(
+            Namer::new(None, None)
+                .unwrap()
+                .name(Some("a/../b"))
+                .is_err()
+        );
     }
 
     #[test]

@@ -14,11 +14,7 @@ use crate::id::Id;
 pub(super) const PREFIX: &str = "load-";
 
 /// Writes an archive into a file that has no name any more, so that nothing stays behind.
-pub(super) fn spool(
-    reader: impl Read + Send,
-    dir: &Path,
-    cap: u64,
-) -> Result<File, ArchiveError> {
+pub(super) fn spool(reader: impl Read + Send, dir: &Path, cap: u64) -> Result<File, ArchiveError> {
     let path = dir.join(format!("{PREFIX}{}", Id::random()));
     let mut file = OpenOptions::new()
         .read(true)

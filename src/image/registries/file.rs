@@ -41,7 +41,9 @@ pub enum ConfError {
         reason: String,
     },
     /// The format of long ago.
-    #[error("{path}: key \"registries\" belongs to version 1 of the format, which is not supported")]
+    #[error(
+        "{path}: key \"registries\" belongs to version 1 of the format, which is not supported"
+    )]
     Version1 {
         /// The file.
         path: PathBuf,
@@ -136,7 +138,12 @@ pub(super) fn drop_ins(dir: &Path) -> Result<Vec<PathBuf>, ConfError> {
     };
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
             return Ok(Vec::new());
         }
         Err(e) => return Err(failed(e)),
@@ -233,6 +240,7 @@ impl File<'_> {
                     "only a host may follow the wildcard",
                 ));
             }
+            None if raw.prefix.is_empty() => self.check_location(&key("location"), prefix)?,
             None => self.check_location(&key("prefix"), prefix)?,
         }
         let location = match trim(&raw.location) {
@@ -301,11 +309,7 @@ impl File<'_> {
         Ok(())
     }
 
-    fn alias(
-        &self,
-        name: String,
-        target: &str,
-    ) -> Result<(String, Option<Reference>), ConfError> {
+    fn alias(&self, name: String, target: &str) -> Result<(String, Option<Reference>), ConfError> {
         let key = || format!("aliases.{name:?}");
         match Named::parse(&name) {
             Ok(Named::Short(short)) if short.path() == name => {}
@@ -316,7 +320,8 @@ impl File<'_> {
         }
         match Named::parse(target) {
             Ok(Named::Full(reference))
-                if reference.digest().is_none() && !target[reference.registry().len()..].contains(':') =>
+                if reference.digest().is_none()
+                    && !target[reference.registry().len()..].contains(':') =>
             {
                 Ok((name, Some(reference)))
             }

@@ -268,14 +268,26 @@ mod tests {
             "#,
         );
         assert_eq!(places(&conf, "r.example/x"), ["r.example/x"]);
-        assert_eq!(places(&conf, "r.example/team/x"), ["other.example:5000/copy/x"]);
-        assert_eq!(places(&conf, "r.example/team:t"), ["other.example:5000/copy"]);
+        assert_eq!(
+            places(&conf, "r.example/team/x"),
+            ["other.example:5000/copy/x"]
+        );
+        assert_eq!(
+            places(&conf, "r.example/team:t"),
+            ["other.example:5000/copy"]
+        );
         assert_eq!(places(&conf, "r.example/teams/x"), ["r.example/teams/x"]);
-        assert_eq!(places(&conf, "r.example:5000/team/x"), ["r.example:5000/team/x"]);
+        assert_eq!(
+            places(&conf, "r.example:5000/team/x"),
+            ["r.example:5000/team/x"]
+        );
         assert_eq!(places(&conf, "a.wild.example/x/y"), ["tame.example/x/y"]);
         assert_eq!(places(&conf, "a.wild.example:5000/x"), ["tame.example/x"]);
         assert_eq!(places(&conf, "wild.example/x"), ["wild.example/x"]);
-        assert_eq!(places(&conf, "a.wild.example.com/x"), ["a.wild.example.com/x"]);
+        assert_eq!(
+            places(&conf, "a.wild.example.com/x"),
+            ["a.wild.example.com/x"]
+        );
         let error = conf
             .resolve(Reference::parse("a.deep.wild.example/x").unwrap())
             .unwrap_err();
@@ -302,12 +314,20 @@ mod tests {
         let hub = "registry-1.docker.io/library/busybox";
         assert_eq!(
             places(&conf, "busybox"),
-            ["m1.example/hub/library/busybox", "m3.example/library/busybox", hub]
+            [
+                "m1.example/hub/library/busybox",
+                "m3.example/library/busybox",
+                hub
+            ]
         );
         let pinned = format!("busybox@sha256:{}", "a".repeat(64));
         assert_eq!(
             places(&conf, &pinned),
-            ["m1.example/hub/library/busybox", "m2.example/library/busybox", hub]
+            [
+                "m1.example/hub/library/busybox",
+                "m2.example/library/busybox",
+                hub
+            ]
         );
         let resolution = conf.resolve(Reference::parse("busybox").unwrap()).unwrap();
         assert!(resolution.endpoints[0].insecure && !resolution.endpoints[1].insecure);
@@ -349,7 +369,10 @@ mod tests {
             Err(ResolveError::Enforced { .. })
         ));
         let none = conf("unqualified-search-registries = []");
-        assert!(matches!(names(&none, "app"), Err(ResolveError::NoSearch(_))));
+        assert!(matches!(
+            names(&none, "app"),
+            Err(ResolveError::NoSearch(_))
+        ));
     }
 
     #[test]
@@ -364,8 +387,16 @@ mod tests {
         .unwrap();
         let d = dir.path().join("registries.conf.d");
         std::fs::create_dir(&d).unwrap();
-        std::fs::write(d.join("20-b.conf"), "[[registry]]\nlocation = \"r.example\"").unwrap();
-        std::fs::write(d.join("10-a.conf"), "[[registry]]\nlocation = \"r.example\"\nblocked = true\n[aliases]\nx = \"\"").unwrap();
+        std::fs::write(
+            d.join("20-b.conf"),
+            "[[registry]]\nlocation = \"r.example\"",
+        )
+        .unwrap();
+        std::fs::write(
+            d.join("10-a.conf"),
+            "[[registry]]\nlocation = \"r.example\"\nblocked = true\n[aliases]\nx = \"\"",
+        )
+        .unwrap();
         std::fs::write(d.join("30-c.off"), "not toml at all [").unwrap();
         let conf = Registries::load(&path).unwrap();
         let e = conf
@@ -375,7 +406,10 @@ mod tests {
         assert!(!conf.aliases.contains_key("x") && conf.aliases.contains_key("y"));
         std::fs::write(d.join("40-d.conf"), "[[registry]]\nlocation = 5").unwrap();
         let error = Registries::load(&path).unwrap_err().to_string();
-        assert!(error.contains("40-d.conf") && error.contains("location"), "{error}");
+        assert!(
+            error.contains("40-d.conf") && error.contains("location"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -383,7 +417,11 @@ mod tests {
         for (text, key, value) in [
             ("short-name-mode = \"x\"", "short-name-mode", "x"),
             ("[[registry]]\nblocked = true", "registry.location", ""),
-            ("[[registry]]\nlocation = \"https://a.b\"", "location", "https://a.b"),
+            (
+                "[[registry]]\nlocation = \"https://a.b\"",
+                "location",
+                "https://a.b",
+            ),
             ("[[registry]]\nprefix = \"*.a.b/c\"", "prefix", "*.a.b/c"),
             ("[[registry]]\nprefix = \"a b\"", "prefix", "a b"),
             (
@@ -398,7 +436,11 @@ mod tests {
             ),
             ("[aliases]\nx = \"y\"", "aliases", "y"),
             ("[aliases]\nx = \"a.b/y:t\"", "aliases", "a.b/y:t"),
-            ("unqualified-search-registries = [\"/x\"]", "unqualified-search-registries", "/x"),
+            (
+                "unqualified-search-registries = [\"/x\"]",
+                "unqualified-search-registries",
+                "/x",
+            ),
         ] {
             let error = Registries::parse(text).unwrap_err().to_string();
             assert!(error.contains(key) && error.contains(value), "{error}");

@@ -102,7 +102,9 @@ mod tests {
     #[test]
     fn reads_what_registries_send() {
         assert_eq!(
-            parse(r#"Bearer realm="https://auth.example/token",service="r.example",scope="repository:a/b:pull""#),
+            parse(
+                r#"Bearer realm="https://auth.example/token",service="r.example",scope="repository:a/b:pull""#
+            ),
             [Challenge::Bearer {
                 realm: "https://auth.example/token".into(),
                 service: Some("r.example".into())

@@ -58,10 +58,7 @@ impl Failure {
 
     /// Whether asking again may help.
     pub(crate) fn may_pass(&self) -> bool {
-        matches!(
-            self.kind,
-            FailureKind::Transient | FailureKind::Unreachable
-        )
+        matches!(self.kind, FailureKind::Transient | FailureKind::Unreachable)
     }
 
     /// The error of the image whose pull this failed.

@@ -82,10 +82,6 @@ impl Http {
         }
     }
 
-    pub(crate) fn timeouts(&self) -> Timeouts {
-        self.timeouts
-    }
-
     /// The client for a URL's host.
     pub(super) fn client(&self, url: &Url, trust: Trust) -> Result<Client, Failure> {
         let key = (authority(url), trust);
@@ -292,7 +288,10 @@ mod tests {
     #[test]
     fn origins_are_told_apart() {
         let url = |text: &str| Url::parse(text).unwrap();
-        assert!(same_origin(&url("https://a.b/x"), &url("https://a.b:443/y")));
+        assert!(same_origin(
+            &url("https://a.b/x"),
+            &url("https://a.b:443/y")
+        ));
         assert!(!same_origin(&url("https://a.b/"), &url("http://a.b/")));
         assert!(!same_origin(&url("https://a.b/"), &url("https://a.b:444/")));
         assert!(!same_origin(&url("https://a.b/"), &url("https://a.b.c/")));

@@ -112,11 +112,6 @@ impl Session {
         })
     }
 
-    /// The host, for messages.
-    pub(crate) fn host(&self) -> &str {
-        &self.endpoint.host
-    }
-
     /// A manifest by tag or digest.
     pub(crate) async fn manifest(&self, key: &str) -> Result<RawManifest, Failure> {
         let url = self.url("manifests", key)?;
@@ -137,7 +132,11 @@ impl Session {
     }
 
     /// A whole blob of at most `most` bytes.
-    pub(crate) async fn small_blob(&self, digest: &Digest, most: usize) -> Result<Vec<u8>, Failure> {
+    pub(crate) async fn small_blob(
+        &self,
+        digest: &Digest,
+        most: usize,
+    ) -> Result<Vec<u8>, Failure> {
         let url = self.url("blobs", digest.as_str())?;
         let response = self.get(url, None, 0).await?;
         self.http.body(response, most).await
@@ -342,7 +341,9 @@ async fn probe(
     secure: Url,
 ) -> Result<Url, Failure> {
     let ask = |base: &Url| {
-        let url = base.join("v2/").map_err(|e| Failure::new(FailureKind::Protocol, e.to_string()));
+        let url = base
+            .join("v2/")
+            .map_err(|e| Failure::new(FailureKind::Protocol, e.to_string()));
         async move {
             http.get(Get {
                 url: url?,

@@ -107,9 +107,9 @@ async fn basic(
         }
     }
     let authorization = match ask.credential {
-        Credential::Basic { username, password } => Some(sensitive(&basic_header(
-            username, password,
-        ))?),
+        Credential::Basic { username, password } => {
+            Some(sensitive(&basic_header(username, password))?)
+        }
         _ => None,
     };
     let answer = http
