@@ -18,7 +18,10 @@ use tracing::{info, warn};
 use crate::{
     container::create::container_of_view,
     config::{Config, ConfigError},
-    cri::{self, server::ServerError},
+    cri::{
+        server::{self, Drained, ServeError},
+        socket::{Socket, SocketError},
+    },
     image::{ImageError, Images, ImagesConfig},
     layout::Layout,
     monitor::MonitorBinary,
@@ -87,7 +90,10 @@ pub enum DaemonError {
     Namespaces(#[from] NamespaceError),
     /// Server.
     #[error("serving")]
-    Server(#[from] ServerError),
+    Server(#[from] ServeError),
+    /// The socket.
+    #[error("listen")]
+    Socket(#[from] SocketError),
     /// Signals.
     #[error("listening to signals")]
     Signals(#[source] io::Error),
@@ -117,13 +123,16 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
         warn!("unreadable record set aside: {aside}");
     }
     let backend = Arc::new(Backend::new(pods, &config, recovered.set_aside.clone()));
-    let server = cri::server::Server::bind(config.listen.path()).await?;
+    let socket = Socket::bind(config.listen.path())?;
     leftovers::remove_later(services.clone(), recovered);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     info!(socket = %config.listen.path().display(), "serving");
     let drain = config.drain_timeout;
-    server.serve(backend, stop, drain).await?;
-    info!("stopped; containers run on");
+    let drained = server::serve(socket, backend, Arc::new(()), stop, drain).await?;
+    match drained {
+        Drained::Whole => info!("stopped; containers run on"),
+        Drained::Cut => warn!("stopped with requests under way; containers run on"),
+    }
     tidy(&services, &config);
     Ok(())
 }
