@@ -13,6 +13,7 @@ pub mod error;
 pub mod filter;
 pub mod id_map;
 pub mod image;
+pub mod image_view;
 pub mod mount;
 pub mod namespaces;
 pub mod number;
@@ -27,4 +28,4 @@ pub mod text;
 pub mod user;
 
 #[cfg(test)]
-mod arbitrary;
+pub(super) mod arbitrary;
