@@ -65,26 +65,21 @@ impl<B: Backend> Control<B> {
         mut parts: Streaming<control_api::LoadRequest>,
     ) -> Outcome<control_api::LoadResponse> {
         let (send, archive) = mpsc::channel::<io::Result<Bytes>>(CHUNKS);
-        // Lives in the request: when the client goes, the channel closes with the error below.
+        // Lives in the request, so that it is dropped when the client goes.
         let guard = Unfinished(Some(send));
         let backend = self.backend.clone();
         let loading = detached(async move { backend.load_images(Archive(archive)).await });
         let receiving = async move {
             let mut guard = guard;
-            while let Some(send) = guard.0.as_ref() {
+            while let Some(send) = &guard.0 {
                 let (chunk, last) = match parts.message().await {
-                    Ok(Some(part)) => (Ok(part.chunk.into()), false),
-                    Ok(None) => {
-                        guard.0 = None;
-                        break;
-                    }
-                    Err(e) => (
-                        Err(io::Error::new(io::ErrorKind::ConnectionAborted, e)),
-                        true,
-                    ),
+                    Ok(Some(part)) => (Bytes::from(part.chunk), part.last),
+                    // Also how the transport shows a client that was killed.
+                    Ok(None) | Err(_) => return,
                 };
                 // When nobody receives, the loader has had enough and will say why.
-                if send.send(chunk).await.is_err() || last {
+                let enough = send.send(Ok(chunk)).await.is_err();
+                if last || enough {
                     guard.0 = None;
                 }
             }
@@ -106,7 +101,10 @@ struct Unfinished(Option<mpsc::Sender<io::Result<Bytes>>>);
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if let Some(send) = self.0.take() {
-            let gone = io::Error::new(io::ErrorKind::ConnectionAborted, "the client went away");
+            let gone = io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the archive was broken off",
+            );
             match send.try_send(Err(gone)) {
                 Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
                 Err(mpsc::error::TrySendError::Full(gone)) => {

@@ -19,6 +19,7 @@ use nix::{
         AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
     },
 };
+use rustix::fs::{Mode, OFlags};
 
 /// Owner and group may connect.
 const MODE: u32 = 0o660;
@@ -109,8 +110,8 @@ pub struct Socket {
 pub(super) struct Place {
     path: PathBuf,
     directory: PathBuf,
-    device: u64,
-    inode: u64,
+    /// Held so that no other file gets its inode number meanwhile.
+    file: File,
 }
 
 impl Socket {
@@ -133,7 +134,7 @@ impl Socket {
         bind(fd.as_raw_fd(), &address).map_err(|e| failed(e.into()))?;
         // Nobody can connect before it listens, so it never is open to more than its mode says.
         fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(failed)?;
-        let metadata = fs::symlink_metadata(path).map_err(failed)?;
+        let file = open_path(path).map_err(failed)?;
         let backlog = Backlog::new(BACKLOG).map_err(|e| failed(e.into()))?;
         listen(&fd, backlog).map_err(|e| failed(e.into()))?;
         Ok(Self {
@@ -141,8 +142,7 @@ impl Socket {
             place: Place {
                 path: path.to_owned(),
                 directory,
-                device: metadata.dev(),
-                inode: metadata.ino(),
+                file,
             },
         })
     }
@@ -161,12 +161,18 @@ impl Place {
     /// Removes the socket, unless another one took its place.
     pub(super) fn remove(&self) -> Result<(), SocketError> {
         let _lock = lock(&self.directory)?;
-        let ours = |m: &Metadata| (m.dev(), m.ino()) == (self.device, self.inode);
-        match fs::symlink_metadata(&self.path) {
-            Ok(metadata) if ours(&metadata) => remove(&self.path),
+        let identity = |m: &Metadata| (m.dev(), m.ino());
+        match (self.file.metadata(), fs::symlink_metadata(&self.path)) {
+            (Ok(ours), Ok(there)) if identity(&ours) == identity(&there) => remove(&self.path),
             _ => Ok(()),
         }
     }
+}
+
+/// The file itself, without opening what it stands for.
+fn open_path(path: &Path) -> io::Result<File> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
 fn directory_of(path: &Path) -> Result<PathBuf, SocketError> {

@@ -28,4 +28,4 @@ pub mod text;
 pub mod user;
 
 #[cfg(test)]
-mod arbitrary;
+pub(super) mod arbitrary;
