@@ -74,7 +74,8 @@ async fn what_cannot_be_set_up_is_named() {
     let bundle = Bundle::shell("true");
     let link = bundle.path("link");
     std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
-    let cases: [(Stage, Box<dyn Fn(&mut CreateRequest)>); 5] = [
+    type Change = Box<dyn Fn(&mut CreateRequest)>;
+    let cases: [(Stage, Change); 5] = [
         (
             Stage::Log,
             Box::new(move |r| {

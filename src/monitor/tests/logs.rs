@@ -1,6 +1,6 @@
 //! What containers say.
 
-use std::{os::unix::fs::PermissionsExt, time::Duration};
+use std::{os::unix::fs::PermissionsExt, path::PathBuf, process::Command, time::Duration};
 
 use serde_json::json;
 
@@ -102,13 +102,9 @@ async fn a_full_disk_neither_stops_the_container_nor_tears_the_log() {
         Bundle::shell("busybox seq 1 50000; while [ ! -e /go ]; do sleep 0.02; done; echo end");
     let disk = bundle.path("disk");
     std::fs::create_dir(&disk).unwrap();
-    let mount = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=64k", "corten-test"])
-        .arg(&disk)
-        .status();
-    assert!(mount.unwrap().success());
+    let disk = Disk::mount(disk);
     let mut request = bundle.request();
-    let path = disk.join("log");
+    let path = disk.0.join("log");
     request.log = Some(LogConfig {
         path: path.clone(),
         max_size: None,
@@ -124,21 +120,10 @@ async fn a_full_disk_neither_stops_the_container_nor_tears_the_log() {
     .await
     .unwrap();
     assert_eq!(out.stdout.bytes, b"hello\n");
-    let grow = std::process::Command::new("mount")
-        .args(["-o", "remount,size=8m"])
-        .arg(&disk)
-        .status();
-    assert!(grow.unwrap().success());
+    disk.grow();
     std::fs::write(bundle.path("rootfs/go"), "").unwrap();
     let record = record(ended(&created.monitor).await);
     let lines = read_log(&path);
-    assert!(
-        std::process::Command::new("umount")
-            .arg(&disk)
-            .status()
-            .unwrap()
-            .success()
-    );
     assert_eq!(record.status, ExitStatus::Code(0));
     assert!(text_of(&lines, "stdout").starts_with("1\n2\n3\n"));
     assert_eq!(lines.last().unwrap().text, "end");
@@ -198,4 +183,33 @@ async fn unprivileged_users_can_write_to_their_own_output() {
     });
     assert_eq!(bundle.run_to_end().await.status, ExitStatus::Code(0));
     assert_eq!(bundle.logged("stdout"), "hello\n");
+}
+
+/// A small disk of its own.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(at: PathBuf) -> Self {
+        run(Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=64k", "corten-test"])
+            .arg(&at));
+        Self(at)
+    }
+
+    fn grow(&self) {
+        run(Command::new("mount")
+            .args(["-o", "remount,size=8m"])
+            .arg(&self.0));
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: the monitor may be just about to close its log.
+        run(Command::new("umount").arg("-l").arg(&self.0));
+    }
+}
+
+fn run(command: &mut Command) {
+    assert!(command.status().unwrap().success(), "{command:?}");
 }
