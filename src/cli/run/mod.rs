@@ -64,8 +64,14 @@ pub(super) struct RunArgs {
     /// Remove them when it ends: what happens anyway in the foreground
     #[arg(long, hide = true, conflicts_with_all = ["keep", "detach"])]
     rm: bool,
-    /// When to download the image
-    #[arg(long, value_enum, default_value_t = PullPolicy::Missing, value_name = "WHEN")]
+    /// When to download the image: missing (if it is not there), always or never
+    #[arg(
+        long,
+        value_enum,
+        default_value_t = PullPolicy::Missing,
+        value_name = "WHEN",
+        hide_possible_values = true
+    )]
     pull: PullPolicy,
 
     /// Replace the image's entry point by this program
@@ -125,12 +131,16 @@ pub(super) struct RunArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum PullPolicy {
-    /// If it is not there
     Missing,
-    /// Every time
     Always,
-    /// Not at all
     Never,
+}
+
+impl RunArgs {
+    /// Refuses what needs no daemon to be refused.
+    pub(super) fn check(&self) -> Result<(), CliError> {
+        refuse_interactive(self.interactive, self.tty, "run")
+    }
 }
 
 /// What was made and must go away again.
@@ -143,7 +153,6 @@ struct Made {
 
 /// Runs a container.
 pub(super) async fn run(context: Context, args: Box<RunArgs>) -> Result<u8, CliError> {
-    refuse_interactive(args.interactive, args.tty, "run")?;
     let plan = config::Plan::new(&args, |name| std::env::var(name).ok())?;
     let mut signals = Signals::new()?;
     let image = tokio::select! {
