@@ -3,7 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    corten::cli::main(|_config| {
-        Err("this build holds no daemon; build one from a tree with src/daemon.rs".into())
-    })
+    corten::cli::main(|config| corten::daemon::run(config).map_err(Into::into))
 }

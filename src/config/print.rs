@@ -218,3 +218,17 @@ mod tests {
         );
     }
 }
+
+impl Config {
+    /// All options with their values, for programs.
+    pub fn to_json(&self) -> serde_json::Value {
+        Self::OPTIONS
+            .iter()
+            .filter_map(|option| {
+                let value = serde_json::to_value(self.get(option.key)?).ok()?;
+                Some((option.key.to_owned(), value))
+            })
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+}

@@ -1,10 +1,23 @@
 //! The CRI surface: the only place that knows tonic and prost.
 
 pub mod backend;
+mod chunks;
+pub mod control_service;
+mod classify;
 pub mod convert;
+mod detached;
+pub mod image_service;
+mod lookup;
+pub mod observe;
 pub mod redact;
+pub mod runtime_service;
 mod secret;
+pub mod server;
+pub mod socket;
 pub mod status;
+
+#[cfg(test)]
+mod tests;
 
 /// Messages and services of `runtime.v1`, generated from `proto/`.
 #[allow(

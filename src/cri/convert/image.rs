@@ -6,7 +6,10 @@ use super::{
     error::{At, FieldError},
     text,
 };
-use crate::{container::spec::ImageRef, cri::api};
+use crate::{
+    container::spec::ImageRef,
+    cri::{api, control_api},
+};
 
 /// Longest reference: a name of 255 characters, a tag of 128 and a digest, with room to spare.
 const REFERENCE_MAX: usize = 1024;
@@ -17,7 +20,7 @@ const CREDENTIAL_MAX: usize = 64 * 1024;
 pub fn reference(at: &At<'_>, spec: Option<api::ImageSpec>) -> Result<ImageRef, FieldError> {
     let spec = spec.ok_or_else(|| at.missing())?;
     Ok(ImageRef {
-        image: text::word(&at.field("image"), spec.image, REFERENCE_MAX)?,
+        image: name(&at.field("image"), spec.image)?,
         user_specified: text::text(
             &at.field("user_specified_image"),
             spec.user_specified_image,
@@ -25,6 +28,11 @@ pub fn reference(at: &At<'_>, spec: Option<api::ImageSpec>) -> Result<ImageRef, 
         )?,
         annotations: text::map(&at.field("annotations"), spec.annotations)?,
     })
+}
+
+/// The name of an image: a word.
+pub fn name(at: &At<'_>, value: String) -> Result<String, FieldError> {
+    text::word(at, value, REFERENCE_MAX)
 }
 
 /// A reference back to the protocol.
@@ -68,14 +76,37 @@ pub fn credentials(
     auth: Option<api::AuthConfig>,
 ) -> Result<Option<Credentials>, FieldError> {
     let Some(auth) = auth else { return Ok(None) };
-    let given = Credentials {
-        username: auth.username,
-        password: auth.password,
-        auth: auth.auth,
-        server_address: auth.server_address,
-        identity_token: auth.identity_token,
-        registry_token: auth.registry_token,
-    };
+    checked(
+        at,
+        Credentials {
+            username: auth.username,
+            password: auth.password,
+            auth: auth.auth,
+            server_address: auth.server_address,
+            identity_token: auth.identity_token,
+            registry_token: auth.registry_token,
+        },
+    )
+}
+
+/// Credentials of corten's own service, likewise.
+pub fn control_credentials(
+    at: &At<'_>,
+    given: control_api::Credentials,
+) -> Result<Option<Credentials>, FieldError> {
+    checked(
+        at,
+        Credentials {
+            username: given.username,
+            password: given.password,
+            identity_token: given.identity_token,
+            registry_token: given.registry_token,
+            ..Default::default()
+        },
+    )
+}
+
+fn checked(at: &At<'_>, given: Credentials) -> Result<Option<Credentials>, FieldError> {
     let fields = [
         ("username", &given.username),
         ("password", &given.password),

@@ -13,6 +13,7 @@ pub mod error;
 pub mod filter;
 pub mod id_map;
 pub mod image;
+pub mod image_view;
 pub mod mount;
 pub mod namespaces;
 pub mod number;
