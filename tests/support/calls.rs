@@ -292,6 +292,21 @@ impl Node {
         text
     }
 
+    /// The first process of a running container, as the host numbers it.
+    pub(crate) async fn init_pid(&self, id: &str) -> u32 {
+        let request = api::ContainerStatusRequest {
+            container_id: id.to_owned(),
+            verbose: true,
+        };
+        let reply = self.runtime().container_status(request).await.unwrap();
+        let info = reply.into_inner().info;
+        let value: serde_json::Value = serde_json::from_str(&info["info"]).unwrap();
+        let pid = value["pid"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no pid in {value}"));
+        u32::try_from(pid).unwrap()
+    }
+
     /// A pod on the host's network and a running container in it that does nothing.
     pub(crate) async fn idle(&self, name: &str) -> (PodSandboxConfig, String, String) {
         let config = pod(name);
@@ -360,7 +375,12 @@ impl Node {
             image: Some(image_spec(image)),
             verbose: false,
         };
-        Ok(self.images().image_status(request).await?.into_inner().image)
+        Ok(self
+            .images()
+            .image_status(request)
+            .await?
+            .into_inner()
+            .image)
     }
 
     pub(crate) async fn image_list(&self) -> Vec<api::Image> {

@@ -222,7 +222,11 @@ fn answer(state: &State, host: &str, request: &Request, repeats: usize) -> Reply
     if request.path == "/v2/" {
         return Reply::new(200, b"{}");
     }
-    let Some((kind, name)) = request.path.strip_prefix("/v2/test/image/").and_then(|rest| rest.split_once('/')) else {
+    let Some((kind, name)) = request
+        .path
+        .strip_prefix("/v2/test/image/")
+        .and_then(|rest| rest.split_once('/'))
+    else {
         return Reply::new(404, br#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#);
     };
     let blob = match kind {
@@ -233,8 +237,12 @@ fn answer(state: &State, host: &str, request: &Request, repeats: usize) -> Reply
         return Reply::new(404, br#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#);
     };
     let mut reply = Reply::new(200, &blob.bytes);
-    reply.headers.push(("content-type", blob.media_type.clone()));
-    reply.headers.push(("docker-content-digest", blob.digest.clone()));
+    reply
+        .headers
+        .push(("content-type", blob.media_type.clone()));
+    reply
+        .headers
+        .push(("docker-content-digest", blob.digest.clone()));
     if !blob.media_type.contains("layer") {
         return reply;
     }
@@ -250,7 +258,10 @@ fn answer(state: &State, host: &str, request: &Request, repeats: usize) -> Reply
         .unwrap_or(0);
     if start > 0 && start < reply.body.len() {
         let total = reply.body.len();
-        reply.headers.push(("content-range", format!("bytes {start}-{}/{total}", total - 1)));
+        reply.headers.push((
+            "content-range",
+            format!("bytes {start}-{}/{total}", total - 1),
+        ));
         reply.status = 206;
         reply.body.drain(..start);
     }

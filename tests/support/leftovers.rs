@@ -162,7 +162,9 @@ pub(crate) fn processes_naming(text: &str) -> Vec<(u32, String)> {
         if std::fs::read_link(dir.join("ns/mnt")).ok() != own_mounts {
             // A copy of this table has the mounts of other tests too: only its root file system counts.
             let mounts = read("mountinfo");
-            let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/"));
+            let root = mounts
+                .lines()
+                .find(|line| line.split(' ').nth(4) == Some("/"));
             places.push(("root mount", root.unwrap_or_default().to_owned()));
         }
         if let Some((place, _)) = places.iter().find(|(_, value)| value.contains(text)) {

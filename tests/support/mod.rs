@@ -15,8 +15,8 @@ mod scratch;
 
 pub(crate) use command::{Done, run, run_within};
 pub(crate) use config::{
-    args, container, image_spec, linux, namespaces, pod, pod_linux, pod_net, security, shell,
-    userless,
+    IMAGE, args, container, image_spec, linux, namespaces, pod, pod_linux, pod_net, security,
+    shell, userless,
 };
 pub(crate) use fake::{Behaviour, FakeRegistry};
 pub(crate) use leftovers::{Leftovers, cgroup_directories, processes_naming};

@@ -20,8 +20,8 @@ use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{
-    Done, Image, Leftovers, PATIENCE, Scratch, busybox, cgroup_directories, command,
-    config::IMAGE, processes_naming, run, until, until_some,
+    Done, Image, Leftovers, PATIENCE, Scratch, busybox, cgroup_directories, command, config::IMAGE,
+    processes_naming, run, until, until_some,
 };
 
 /// What differs from the usual daemon.

@@ -12,10 +12,7 @@ pub(crate) async fn until_some<T>(what: &str, mut check: impl AsyncFnMut() -> Op
         if let Some(value) = check().await {
             return value;
         }
-        assert!(
-            Instant::now() < deadline,
-            "not within {PATIENCE:?}: {what}"
-        );
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

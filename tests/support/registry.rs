@@ -66,7 +66,11 @@ impl Registry {
         let log = std::fs::File::create(scratch.join("log")).unwrap();
         // The shell waits on a pipe that we hold: should the test process be killed, the registry goes too.
         let mut shell = Command::new("sh")
-            .args(["-c", "docker-registry serve \"$1\" <&- & read -r end; kill $!; wait $!", "sh"])
+            .args([
+                "-c",
+                "docker-registry serve \"$1\" <&- & read -r end; kill $!; wait $!",
+                "sh",
+            ])
             .arg(&file)
             .env("OTEL_TRACES_EXPORTER", "none")
             .stdin(Stdio::piped())
@@ -200,8 +204,22 @@ async fn make_certificate(scratch: &Scratch) -> (PathBuf, PathBuf) {
         "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n",
     )
     .unwrap();
-    let ec = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-    let mut words = vec!["openssl", "req", "-x509", "-days", "30", "-subj", "/CN=tests"];
+    let ec = [
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+    ];
+    let mut words = vec![
+        "openssl",
+        "req",
+        "-x509",
+        "-days",
+        "30",
+        "-subj",
+        "/CN=tests",
+    ];
     words.extend(ec);
     words.extend(["-addext", "basicConstraints=critical,CA:TRUE"]);
     words.extend(["-keyout", &ca_key, "-out", &ca]);
@@ -211,8 +229,22 @@ async fn make_certificate(scratch: &Scratch) -> (PathBuf, PathBuf) {
     words.extend(["-keyout", &key, "-out", &request]);
     run(&words).await.ok();
     run(&[
-        "openssl", "x509", "-req", "-days", "30", "-in", &request, "-CA", &ca, "-CAkey", &ca_key,
-        "-CAcreateserial", "-extfile", &extra, "-out", &cert,
+        "openssl",
+        "x509",
+        "-req",
+        "-days",
+        "30",
+        "-in",
+        &request,
+        "-CA",
+        &ca,
+        "-CAkey",
+        &ca_key,
+        "-CAcreateserial",
+        "-extfile",
+        &extra,
+        "-out",
+        &cert,
     ])
     .await
     .ok();
