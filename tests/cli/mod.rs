@@ -1,1 +1,4 @@
-//! Tests of their own.
+//! The command, as a person at a shell uses it.
+
+mod run;
+mod verbs;

@@ -1,1 +1,5 @@
-//! Tests of their own.
+//! The daemon may be killed at any moment and started again.
+
+mod full;
+mod machine;
+mod restart;

@@ -97,27 +97,27 @@ async fn containers_are_filtered_by_id_pod_state_and_labels() {
             id: exited[..16].into(),
             ..default()
         };
-        assert_eq!(find(by_id).await, [exited.clone()]);
+        assert_eq!(find(by_id).await, std::slice::from_ref(&exited));
         let by_pod = ContainerFilter {
             pod_sandbox_id: second.clone(),
             ..default()
         };
-        assert_eq!(find(by_pod).await, [idle.clone()]);
+        assert_eq!(find(by_pod).await, std::slice::from_ref(&idle));
         let by_prefix = ContainerFilter {
             pod_sandbox_id: second[..16].into(),
             ..default()
         };
-        assert_eq!(find(by_prefix).await, [idle.clone()]);
+        assert_eq!(find(by_prefix).await, std::slice::from_ref(&idle));
         let by_state = ContainerFilter {
             state: state(ContainerState::ContainerCreated),
             ..default()
         };
-        assert_eq!(find(by_state).await, [created.clone()]);
+        assert_eq!(find(by_state).await, std::slice::from_ref(&created));
         let by_state = ContainerFilter {
             state: state(ContainerState::ContainerExited),
             ..default()
         };
-        assert_eq!(find(by_state).await, [exited.clone()]);
+        assert_eq!(find(by_state).await, std::slice::from_ref(&exited));
         let by_label = ContainerFilter {
             label_selector: labels(&[("app", "x")]),
             ..default()

@@ -1,1 +1,7 @@
-//! Tests of their own.
+//! Images: from registries and archives, by every kind of name.
+
+mod content;
+mod load;
+mod misbehaving;
+mod names;
+mod pull;

@@ -9,7 +9,8 @@ use super::PATIENCE;
 /// What a program left.
 #[derive(Debug)]
 pub(crate) struct Done {
-    pub(crate) line: String,
+    #[allow(dead_code, reason = "shown where a check of it fails")]
+    line: String,
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -33,14 +34,9 @@ impl Done {
 
 /// Runs a program with nothing on its standard input.
 pub(crate) async fn run<S: AsRef<OsStr>>(words: &[S]) -> Done {
-    run_within(PATIENCE, words).await
-}
-
-/// Runs a program, for a limited time.
-pub(crate) async fn run_within<S: AsRef<OsStr>>(limit: Duration, words: &[S]) -> Done {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
-    finish(limit, command, None).await
+    finish(PATIENCE, command, None).await
 }
 
 /// Runs a prepared command to its end, feeding it `input`.

@@ -13,7 +13,7 @@ mod poll;
 mod registry;
 mod scratch;
 
-pub(crate) use command::{Done, run, run_within};
+pub(crate) use command::{Done, run};
 pub(crate) use config::{
     IMAGE, args, container, image_spec, linux, namespaces, pod, pod_linux, pod_net, security,
     shell, userless,
