@@ -4,7 +4,7 @@ use std::{ffi::OsStr, process::Stdio, time::Duration};
 
 use tokio::process::Command;
 
-use super::PATIENCE;
+use super::patience;
 
 /// What a program left.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Done {
 pub(crate) async fn run<S: AsRef<OsStr>>(words: &[S]) -> Done {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
-    finish(PATIENCE, command, None).await
+    finish(patience(), command, None).await
 }
 
 /// Runs a prepared command to its end, feeding it `input`.

@@ -23,6 +23,6 @@ pub(crate) use leftovers::{Leftovers, cgroup_directories, processes_naming};
 pub(crate) use logs::{LogLine, read_log};
 pub(crate) use node::{Node, Options, node, node_with};
 pub(crate) use oci::{Blob, Entry, Image, ImageFormat, Packing, busybox, busybox_entries};
-pub(crate) use poll::{PATIENCE, until, until_some};
+pub(crate) use poll::{patience, until, until_some};
 pub(crate) use registry::{Registry, RegistryOptions};
 pub(crate) use scratch::{Mounted, Scratch};

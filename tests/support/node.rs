@@ -20,7 +20,7 @@ use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{
-    Done, Image, Leftovers, PATIENCE, Scratch, busybox, cgroup_directories, command, config::IMAGE,
+    Done, Image, Leftovers, Scratch, busybox, cgroup_directories, command, config::IMAGE, patience,
     processes_naming, run, until, until_some,
 };
 
@@ -178,6 +178,10 @@ impl Node {
         ] {
             command.arg(flag).arg(value);
         }
+        // Another runtime than usual, where this machine calls for it.
+        if let Ok(name) = std::env::var("CORTEN_TEST_RUNTIME") {
+            command.arg("--default-runtime").arg(name);
+        }
         command.args(&self.options.args);
         command
     }
@@ -277,7 +281,7 @@ impl Node {
     pub(crate) async fn cli_fed(&self, words: &[&str], input: Option<Vec<u8>>) -> Done {
         let mut command = tokio::process::Command::from(self.cli_command());
         command.args(words);
-        command::finish(PATIENCE, command, input).await
+        command::finish(patience(), command, input).await
     }
 
     /// The command alone, told by its environment which daemon to talk to.
@@ -314,7 +318,7 @@ impl Node {
 
     /// Waits until nothing of its pods and containers is left.
     pub(crate) async fn nothing_left(&self) {
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = std::time::Instant::now() + patience();
         loop {
             let left = self.leftovers().await;
             if left.is_empty() {
