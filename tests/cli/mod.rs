@@ -1,0 +1,4 @@
+//! The command, as a person at a shell uses it.
+
+mod run;
+mod verbs;
