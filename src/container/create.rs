@@ -70,6 +70,7 @@ pub(crate) fn intent(
     record: &PodRecord,
     spec: ContainerSpec,
 ) -> Result<ContainerRecord, ContainerError> {
+    check_pid_mode(&spec.security.pid, &record.spec.namespaces.pid)?;
     let name = &spec.image.image;
     let image = services
         .images
@@ -97,6 +98,18 @@ pub(crate) fn intent(
         removing: false,
         spec: Arc::new(spec),
     })
+}
+
+/// A container may see fewer processes than its sandbox was made for, not others.
+fn check_pid_mode(container: &PidMode, sandbox: &PidMode) -> Result<(), ContainerError> {
+    match container {
+        PidMode::Container | PidMode::Target(_) => Ok(()),
+        same if same == sandbox => Ok(()),
+        other => Err(ContainerError::PidMode {
+            container: other.name(),
+            sandbox: sandbox.name(),
+        }),
+    }
 }
 
 /// What an image is known by: a digested reference where there is one, else its ID.

@@ -54,6 +54,14 @@ pub enum ContainerError {
         "config.linux.security_context.namespace_options.target_id: {0:?} is not a running container of the pod"
     )]
     Target(String),
+    /// It asks for other processes than its sandbox was made for.
+    #[error("config.linux.security_context.namespace_options.pid: {container} does not fit the sandbox, which has {sandbox}")]
+    PidMode {
+        /// What it asks for.
+        container: &'static str,
+        /// What the sandbox has.
+        sandbox: &'static str,
+    },
     /// A directory or file of the container.
     #[error("{step} {path}")]
     File {

@@ -139,6 +139,18 @@ pub enum PidMode {
     Target(String),
 }
 
+impl PidMode {
+    /// Its name in the CRI.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pod => "POD",
+            Self::Container => "CONTAINER",
+            Self::Node => "NODE",
+            Self::Target(_) => "TARGET",
+        }
+    }
+}
+
 /// ID mappings of a user namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserMappings {
