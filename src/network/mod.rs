@@ -32,7 +32,7 @@ pub use gc::GcReport;
 use crate::{id::Id, sys::namespaces};
 use cni::{
     args,
-    cache::{Cache, Entry, Intent, Outcome},
+    cache::{Begun, Cache, Entry, Intent, Outcome},
     chain::{Chain, ChainError},
     plugin::Runner,
     watch::{Current, Source},
@@ -214,12 +214,15 @@ impl Network {
         inner.ports.reserve(pod)?;
         let native = !pod.ports.is_empty() && !conf.has_capability("portMappings");
         let intent = Intent::new(pod.clone(), (*conf).clone(), native);
-        if let Err(e) = inner.cache.begin(&intent).await {
-            inner.ports.release(&pod.id);
-            return Err(e.into());
-        }
+        let begun = match inner.cache.begin(&intent).await {
+            Ok(begun) => begun,
+            Err(e) => {
+                inner.ports.release(&pod.id);
+                return Err(e.into());
+            }
+        };
         let mut result = None;
-        match inner.attach(&intent, &mut result).await {
+        match inner.attach(&intent, begun, &mut result).await {
             Ok(attachment) => Ok(attachment),
             Err(e) => {
                 if let Err(undo) = inner.detach(&intent, result.as_ref()).await {
@@ -299,10 +302,14 @@ impl Inner {
     async fn attach(
         &self,
         intent: &Intent,
+        begun: Begun,
         result: &mut Option<Value>,
     ) -> Result<Attachment, NetworkError> {
-        let (raw, parsed) = self.chain(intent).add(&intent.pod).await?;
+        let chain = self.chain(intent);
+        let (added, synced) = tokio::join!(chain.add(&intent.pod), begun.sync());
+        let (raw, parsed) = added?;
         let raw = result.insert(raw).clone();
+        synced?;
         let attachment = Attachment::of_result(&intent.conf.name, parsed);
         let outcome = Outcome::new(raw, attachment);
         self.cache.finish(&intent.pod.id, &outcome).await?;

@@ -256,3 +256,22 @@ fn counts(lines: &[String]) -> BTreeMap<&str, usize> {
     }
     counts
 }
+
+/// Work on the network can be handed to any thread.
+#[test]
+fn futures_may_move_between_threads() {
+    fn check<F: Future + Send>(_: impl FnOnce() -> F) {}
+    fn network() -> Network {
+        unreachable!("only types are looked at")
+    }
+    check(|| Network::open(NetworkConfig::default()));
+    check(|| async { network().add(&pod("/ns")).await });
+    check(|| async { network().del(&Id::random()).await });
+    check(|| async { network().check(&Id::random()).await });
+    check(|| async { network().gc(&BTreeSet::new()).await });
+    check(|| async { network().wait_ready(Duration::ZERO).await });
+    check(|| async { namespaces::unpin(Path::new("/")).await });
+    check(|| async {
+        namespaces::create_pinned(Path::new("/"), NamespaceSet::default(), &Setup::default()).await
+    });
+}

@@ -1,8 +1,9 @@
 //! Records of attachments: what DEL needs, whatever happens to configuration, namespace and daemon.
 //!
 //! Two files a pod. `ID.intent` says that ADD was begun, with which configuration and for which pod; it is
-//! durable before the first plugin runs and goes only after DEL. `ID.result` says what ADD returned; DEL works without
-//! it, so it is written atomically but not synced. A file that cannot be read is set aside as `NAME.bad`.
+//! there before the first plugin runs and goes only after DEL. It is synced while plugins run: a daemon that dies meanwhile
+//! leaves it, and a power cut takes what the plugins did along with it. `ID.result` says what ADD returned; DEL works
+//! without it, so it is written atomically but not synced. A file that cannot be read is set aside as `NAME.bad`.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -139,6 +140,34 @@ pub enum Entry {
     Unreadable,
 }
 
+/// An intent that is written and not yet synced.
+#[derive(Debug)]
+#[must_use = "an intent that is never synced may not survive a power cut"]
+pub struct Begun {
+    file: File,
+    path: PathBuf,
+}
+
+impl Begun {
+    /// Makes it durable.
+    pub async fn sync(self) -> Result<(), CacheError> {
+        blocking(move || {
+            let sync = || -> io::Result<()> {
+                self.file.sync_data()?;
+                match self.path.parent() {
+                    Some(dir) => File::open(dir)?.sync_all(),
+                    None => Ok(()),
+                }
+            };
+            sync().map_err(|source| CacheError::Write {
+                path: self.path.clone(),
+                source,
+            })
+        })
+        .await
+    }
+}
+
 /// The directory of records.
 #[derive(Debug, Clone)]
 pub struct Cache {
@@ -180,14 +209,15 @@ impl Cache {
         .await
     }
 
-    /// Notes that `intent.pod` is about to be attached. Durable on return.
-    pub async fn begin(&self, intent: &Intent) -> Result<(), CacheError> {
+    /// Notes that `intent.pod` is about to be attached.
+    pub async fn begin(&self, intent: &Intent) -> Result<Begun, CacheError> {
         let path = self.path(&intent.pod.id, "intent");
         let stale = self.path(&intent.pod.id, "result");
         let bytes = encode(&path, intent)?;
         blocking(move || {
             remove(&stale)?;
-            write(&path, &bytes, true)
+            let file = write(&path, &bytes)?;
+            Ok(Begun { file, path })
         })
         .await
     }
@@ -196,7 +226,7 @@ impl Cache {
     pub async fn finish(&self, id: &Id, outcome: &Outcome) -> Result<(), CacheError> {
         let path = self.path(id, "result");
         let bytes = encode(&path, outcome)?;
-        blocking(move || write(&path, &bytes, false)).await
+        blocking(move || write(&path, &bytes).map(drop)).await
     }
 
     /// What is known of a pod.
@@ -274,11 +304,11 @@ fn encode(path: &Path, record: &impl Serialize) -> Result<Vec<u8>, CacheError> {
     })
 }
 
-fn write(path: &Path, bytes: &[u8], durable: bool) -> Result<(), CacheError> {
+fn write(path: &Path, bytes: &[u8]) -> Result<File, CacheError> {
     let mut staged = path.as_os_str().to_owned();
     staged.push(".tmp");
     let staged = PathBuf::from(staged);
-    let put = || -> io::Result<()> {
+    let put = || -> io::Result<File> {
         let mut file = File::options()
             .write(true)
             .create(true)
@@ -286,14 +316,8 @@ fn write(path: &Path, bytes: &[u8], durable: bool) -> Result<(), CacheError> {
             .mode(0o600)
             .open(&staged)?;
         file.write_all(bytes)?;
-        if durable {
-            file.sync_data()?;
-        }
         fs::rename(&staged, path)?;
-        match path.parent() {
-            Some(dir) if durable => File::open(dir)?.sync_all(),
-            _ => Ok(()),
-        }
+        Ok(file)
     };
     put().map_err(|source| CacheError::Write {
         path: path.to_owned(),
@@ -345,7 +369,7 @@ mod tests {
         let intent = intent();
         let id = intent.pod.id.clone();
         assert_eq!(cache.load(&id).await.unwrap(), Entry::None);
-        cache.begin(&intent).await.unwrap();
+        cache.begin(&intent).await.unwrap().sync().await.unwrap();
         assert_eq!(cache.ids().await.unwrap(), vec![id.clone()]);
         let outcome = Outcome::new(serde_json::json!({"x": 1}), Attachment::default());
         cache.finish(&id, &outcome).await.unwrap();
@@ -357,7 +381,7 @@ mod tests {
                 outcome: Some(Box::new(outcome))
             }
         );
-        cache.begin(&intent).await.unwrap();
+        cache.begin(&intent).await.unwrap().sync().await.unwrap();
         assert!(matches!(
             cache.load(&id).await.unwrap(),
             Entry::Known { outcome: None, .. }
@@ -381,7 +405,7 @@ mod tests {
             assert_eq!(cache.load(&id).await.unwrap(), Entry::None);
         }
         assert!(dir.path().join(format!("{id}.intent.bad")).exists());
-        cache.begin(&intent).await.unwrap();
+        cache.begin(&intent).await.unwrap().sync().await.unwrap();
         fs::write(dir.path().join(format!("{id}.result")), "half").unwrap();
         assert!(matches!(
             cache.load(&id).await.unwrap(),

@@ -356,7 +356,7 @@ mod tests {
         }
 
         #[test]
-        fn a_list_survives_the_record(kinds in proptest::collection::vec("[a-z]{1,8}", 1..5), value in any::<i64>()) {
+        fn a_list_survives_the_record(kinds in proptest::collection::vec("[a-z]{1,8}", 1..5), value in any::<f64>().prop_filter("JSON has no others", |f| f.is_finite())) {
             let plugins: Vec<_> = kinds.iter().map(|k| serde_json::json!({"type": k, "x": value, "capabilities": {k: true}})).collect();
             let text = serde_json::json!({"name": "n", "cniVersion": "1.0.0", "plugins": plugins}).to_string();
             let parsed = list(&text).unwrap().list;

@@ -76,13 +76,24 @@ pub enum HostPortError {
     },
 }
 
+/// What the kernel was last told.
+#[derive(Debug, Default, PartialEq)]
+enum Told {
+    /// Nothing yet since the start.
+    #[default]
+    Nothing,
+    /// Something, and it is not known whether it took it.
+    Doubtful,
+    /// This.
+    Rules(Rules),
+}
+
 /// All pods' ports of the host.
 #[derive(Debug)]
 pub struct HostPorts {
     name: TableName,
     table: Mutex<PortTable>,
-    /// What the kernel was last told; `None` when it is not known, as after a start.
-    told: tokio::sync::Mutex<Option<Rules>>,
+    told: tokio::sync::Mutex<Told>,
     /// Links that may have been opened to 127.0.0.1 and not been closed yet.
     opened: Mutex<BTreeSet<String>>,
 }
@@ -140,20 +151,26 @@ impl HostPorts {
     pub async fn apply(&self) -> Result<(), HostPortError> {
         let mut told = self.told.lock().await;
         let rules = locked(&self.table).rules();
-        if told.as_ref() == Some(&rules) {
+        if matches!(&*told, Told::Rules(now) if *now == rules) {
             return Ok(());
         }
-        *told = None;
+        let first = std::mem::replace(&mut *told, Told::Doubtful) == Told::Nothing;
         // The guard comes before what it guards, and goes after it.
         let closed: BTreeSet<_> = locked(&self.opened)
             .difference(&rules.links)
             .cloned()
             .collect();
         set_localnet(&closed, false)?;
-        self.transact(&rules).await?;
+        match self.transact(&rules).await {
+            // Clearing away what an earlier run may have left: a machine without nftables has nothing of the kind.
+            Err(e) if first && rules == Rules::default() => {
+                tracing::warn!("{}", super::error::whole(&e));
+            }
+            done => done?,
+        }
         set_localnet(&rules.links, true)?;
         locked(&self.opened).retain(|link| !closed.contains(link));
-        *told = Some(rules);
+        *told = Told::Rules(rules);
         Ok(())
     }
 
