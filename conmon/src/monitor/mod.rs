@@ -10,8 +10,10 @@ mod logfile;
 mod oom;
 mod output;
 mod pidfile;
+mod requests;
 mod setup;
 mod terminal;
+mod time;
 mod tree;
 
 use std::{
@@ -23,10 +25,8 @@ use std::{
 
 use corten_conmon::{
     config::{Config, MIN_LOG_SIZE},
-    ctl::{
-        Answer, CreateFailure, EVENT, Exec, ExecEnd, Phase as Told, Refusal, Reply, Stage, Verb,
-    },
-    log::{LogWriter, Stamp, Stream},
+    ctl::{Answer, CreateFailure, EVENT, Reply, Stage},
+    log::{LogWriter, Stream},
     record::ExitStatus,
     socket,
     wire::{self, MAX_FRAME},
@@ -40,7 +40,7 @@ use self::{
     control::{Clients, Listener, Wish},
     create::{Container, Creation},
     ending::Ending,
-    exec::{Execs, News, What},
+    exec::{Execs, News},
     fanout::Fanout,
     input::Input,
     logfile::LogFile,
@@ -372,188 +372,6 @@ impl Monitor {
     fn init_ended(&mut self, pid: i32, status: ExitStatus) {
         self.phase = Phase::Ending(Ending::new(pid, status, self.drain));
         self.stdout.unpause_for_good();
-    }
-
-    /// Does what is due.
-    fn pass_time(&mut self, now: Instant) -> Next {
-        self.stdout.unpause(now);
-        let mut news = Vec::new();
-        self.execs.expire(now, &mut news);
-        self.report(news);
-        match &mut self.phase {
-            Phase::Creating(creation) if creation.deadline() <= now => match creation.expire() {
-                Some(failure) => self.not_created(failure),
-                None => Next::Wait,
-            },
-            Phase::Ending(_) => self.conclude(now),
-            _ => Next::Wait,
-        }
-    }
-
-    /// Once output has ended, or had its time: the record, and then nothing is left to do.
-    fn conclude(&mut self, now: Instant) -> Next {
-        let Phase::Ending(ending) = &mut self.phase else {
-            return Next::Wait;
-        };
-        if !ending.is_recorded() {
-            let drained = self.stdout.source().is_none() && self.stderr.source().is_none();
-            if !drained && ending.deadline > now {
-                return Next::Wait;
-            }
-            let mut sinks = Sinks {
-                log: self.log.as_mut(),
-                attached: &mut self.attached,
-            };
-            self.stdout.end(&mut sinks);
-            self.stderr.end(&mut sinks);
-            let lost = self
-                .log
-                .as_mut()
-                .is_some_and(|log| !log.settle(&Stamp::now()));
-            ending.record(self.oom.killed(ending.status()), drained && !lost);
-            self.execs.cancel_all();
-        }
-        if let Some(record) = ending.write(&self.exit_record, Instant::now()) {
-            self.clients.tell(Reply::Exited { record });
-            return self.last_words();
-        }
-        Next::Wait
-    }
-
-    /// Says of every exec how it ended: in another PID namespace they do not end with the container.
-    fn last_words(&mut self) -> Next {
-        while !self.execs.is_empty() {
-            let now = Instant::now();
-            let pause = self
-                .execs
-                .deadline()
-                .map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
-            let timeout = Timespec::try_from(pause).ok();
-            let mut signals = [PollFd::new(&self.signals, PollFlags::IN)];
-            let _ = rustix::event::poll(&mut signals, timeout.as_ref());
-            self.reap();
-            let mut news = Vec::new();
-            self.execs.expire(Instant::now(), &mut news);
-            self.report(news);
-        }
-        Next::Leave(ExitCode::SUCCESS)
-    }
-
-    fn report(&mut self, news: Vec<News>) {
-        for News {
-            client,
-            request,
-            what,
-        } in news
-        {
-            let reply = match what {
-                What::Started(pid) => Reply::ExecStarted { pid },
-                What::Ended(end) => Reply::ExecEnded { end },
-            };
-            if let Wish::Gone = self.clients.answer(client, request, reply) {
-                self.execs.cancel(client, None);
-            }
-        }
-    }
-
-    fn fulfil(&mut self, client: u32, id: u64, verb: Verb, fds: Vec<OwnedFd>) -> Wish {
-        let result = match verb {
-            // Answered before it comes here.
-            Verb::Hello => return Wish::Nothing,
-            Verb::State => Ok(Reply::State { phase: self.told() }),
-            Verb::Subscribe => {
-                self.clients.subscribe(client);
-                Ok(Reply::State { phase: self.told() })
-            }
-            Verb::ReopenLog => self.reopen_log(),
-            Verb::Resize { width, height } => self.resize(width, height),
-            Verb::CloseStdin => {
-                self.input.close();
-                Ok(Reply::Done)
-            }
-            Verb::Exec { exec } => match self.exec((client, id), exec, fds) {
-                // It is answered as it goes on.
-                Ok(None) => return Wish::Nothing,
-                Ok(Some(reply)) => Ok(reply),
-                Err(refusal) => Err(refusal),
-            },
-            Verb::CancelExec { exec } => {
-                self.execs.cancel(client, Some(exec));
-                return Wish::Nothing;
-            }
-        };
-        match result {
-            Ok(reply) => self.clients.answer(client, id, reply),
-            Err((kind, text)) => self.clients.refuse(client, id, kind, &text),
-        }
-    }
-
-    fn told(&self) -> Told {
-        match &self.phase {
-            Phase::Creating(_) => Told::Creating,
-            Phase::Running { pid } => Told::Running { pid: *pid },
-            Phase::Ending(ending) => Told::Ending { pid: ending.pid },
-        }
-    }
-
-    fn reopen_log(&mut self) -> Result<Reply, (Refusal, String)> {
-        let log = self
-            .log
-            .as_mut()
-            .ok_or((Refusal::NotThere, "the container has no log".to_owned()))?;
-        let size = log
-            .target()
-            .reopen()
-            .map_err(|error| (Refusal::Failed, error.to_string()))?;
-        log.reopened(size);
-        Ok(Reply::Done)
-    }
-
-    fn resize(&self, width: u16, height: u16) -> Result<Reply, (Refusal, String)> {
-        let none = || {
-            (
-                Refusal::NotThere,
-                "the container has no terminal".to_owned(),
-            )
-        };
-        terminal::resize(self.terminal.as_ref().ok_or_else(none)?, width, height)
-            .map_err(|error| (Refusal::Failed, error.to_string()))?;
-        Ok(Reply::Done)
-    }
-
-    fn exec(
-        &mut self,
-        asker: (u32, u64),
-        exec: Exec,
-        fds: Vec<OwnedFd>,
-    ) -> Result<Option<Reply>, (Refusal, String)> {
-        if !matches!(self.phase, Phase::Running { .. }) {
-            return Err((
-                Refusal::NotRunning,
-                "the container is not running".to_owned(),
-            ));
-        }
-        if self.execs.is_full() {
-            return Err((Refusal::Busy, "too many execs are under way".to_owned()));
-        }
-        if exec.runtime.is_empty() || fds.len() != 2 + usize::from(exec.stdin) {
-            return Err((
-                Refusal::NotUnderstood,
-                "a command line and its descriptors are needed".to_owned(),
-            ));
-        }
-        match self
-            .execs
-            .begin(asker, exec, fds, &self.bundle, self.oom_score)
-        {
-            Ok(()) => Ok(None),
-            Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
-                Ok(Some(Reply::ExecEnded {
-                    end: ExecEnd::NoRuntime { errno },
-                }))
-            }
-        }
     }
 
     /// Gives memory back while nothing happens.

@@ -1,0 +1,531 @@
+//! The program itself, with a shell in the place of the OCI runtime.
+
+use std::{
+    io::ErrorKind,
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    process::{Command, Stdio},
+    thread::sleep,
+    time::Duration,
+};
+
+use corten_conmon::{
+    config::{Config, LogConfig, Stdin},
+    ctl::{Answer, EVENT, Exec, ExecEnd, MAX_CLIENTS, Phase, Refusal, Reply, Request, Stage, Verb},
+    record::{ExitRecord, ExitStatus},
+    socket::{self, Address, Received},
+    wire,
+};
+use rustix::net::SocketType;
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_corten-conmon");
+
+/// A monitor and the connection that started it.
+struct Monitored {
+    dir: TempDir,
+    daemon: OwnedFd,
+}
+
+impl Monitored {
+    /// `runtime` is a shell script; `$0` is the pid file.
+    fn start(runtime: &str, change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("corten-test-")
+            .tempdir()
+            .unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let mut config = Config {
+            runtime: vec!["sh".into(), "-c".into(), runtime.into(), path("pid").into()],
+            bundle: dir.path().to_owned(),
+            pid_file: path("pid"),
+            console_socket: None,
+            stdin: Stdin::Closed,
+            log: Some(LogConfig {
+                path: path("log"),
+                max_size: None,
+            }),
+            exit_record: path("exit"),
+            ctl_socket: path("ctl"),
+            attach_socket: None,
+            cgroups: Vec::new(),
+            oom_file: None,
+            create_timeout_ms: 30_000,
+            drain_ms: 2000,
+        };
+        change(&mut config);
+        let frame = wire::frame(&config).unwrap();
+        Self {
+            daemon: start(&frame),
+            dir,
+        }
+    }
+
+    /// One whose container runs until it is killed.
+    fn sleeping() -> (Self, i32) {
+        let this = Self::start("sleep 1000 & echo $! >$0", |_| {});
+        let Reply::Created { pid, .. } = receive(&this.daemon).unwrap().reply else {
+            panic!()
+        };
+        (this, pid)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn connect(&self) -> OwnedFd {
+        Address::of(&self.path("ctl"))
+            .unwrap()
+            .connect(SocketType::SEQPACKET)
+            .unwrap()
+    }
+}
+
+fn start(config: &[u8]) -> OwnedFd {
+    let (ours, theirs) = socket::pair().unwrap();
+    socket::send(&ours, config, &[]).unwrap();
+    let status = Command::new(PROGRAM)
+        .args(["--container", "test"])
+        .stdin(Stdio::from(theirs))
+        .status();
+    assert!(status.unwrap().success());
+    ours
+}
+
+/// The next answer; `None` when the monitor is gone.
+fn receive(socket: &OwnedFd) -> Option<Answer> {
+    let mut buf = vec![0; wire::MAX_FRAME];
+    for _ in 0..6000 {
+        match socket::receive(socket, &mut buf) {
+            Ok(Received::Packet(len, _)) => return Some(wire::unframe(&buf[..len]).unwrap()),
+            Ok(Received::Closed) => return None,
+            Ok(Received::Oversized) => panic!("too long"),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(Duration::from_millis(10)),
+            // Told once where the monitor left with something unread.
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+    }
+    panic!("no answer");
+}
+
+fn ask(socket: &OwnedFd, id: u64, verb: Verb) -> Option<Reply> {
+    socket::send(socket, &wire::frame(&Request { id, verb }).unwrap(), &[]).unwrap();
+    let answer = receive(socket)?;
+    assert_eq!(answer.id, id);
+    Some(answer.reply)
+}
+
+fn kill(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_life() {
+    let script = "(echo hello; while [ ! -e go ]; do sleep 0.02; done; exit 5) & echo $! >$0";
+    let monitored = Monitored::start(script, |_| {});
+    let answer = receive(&monitored.daemon).unwrap();
+    let Reply::Created { pid, .. } = answer.reply else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(answer.id, EVENT);
+    let state = ask(&monitored.daemon, 1, Verb::State);
+    assert_eq!(
+        state,
+        Some(Reply::State {
+            phase: Phase::Running { pid }
+        })
+    );
+    std::fs::write(monitored.path("go"), "").unwrap();
+    let answer = receive(&monitored.daemon).unwrap();
+    let Reply::Exited { record } = answer.reply else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(answer.id, EVENT);
+    assert_eq!(record.status, ExitStatus::Code { code: 5 });
+    assert!(record.log_drained && !record.oom_killed);
+    let text = std::fs::read(monitored.path("exit")).unwrap();
+    assert_eq!(ExitRecord::from_text(&text), Ok(record));
+    assert!(
+        std::fs::read_to_string(monitored.path("log"))
+            .unwrap()
+            .ends_with("Z stdout F hello\n")
+    );
+    assert!(receive(&monitored.daemon).is_none());
+}
+
+#[test]
+fn init_may_end_before_its_runtime() {
+    let monitored = Monitored::start("(exit 3) & echo $! >$0; exec sleep 0.2", |_| {});
+    // The shell became sleep, which never reaps: init stays a zombie of its own until then.
+    assert!(matches!(
+        receive(&monitored.daemon).unwrap().reply,
+        Reply::Created { .. }
+    ));
+    let Reply::Exited { record } = receive(&monitored.daemon).unwrap().reply else {
+        panic!()
+    };
+    assert_eq!(record.status, ExitStatus::Code { code: 3 });
+}
+
+#[test]
+fn a_process_of_someone_else_is_no_container() {
+    let monitored = Monitored::start(&format!("echo {} >$0", std::process::id()), |_| {});
+    let Reply::Failed { failure } = receive(&monitored.daemon).unwrap().reply else {
+        panic!()
+    };
+    assert_eq!(failure.stage, Stage::PidFile);
+    assert!(receive(&monitored.daemon).is_none());
+    let monitored = Monitored::start("true", |_| {});
+    let Reply::Failed { failure } = receive(&monitored.daemon).unwrap().reply else {
+        panic!()
+    };
+    assert_eq!(failure.stage, Stage::PidFile);
+}
+
+#[test]
+fn a_talkative_runtime_is_neither_blocked_nor_kept_whole() {
+    let script = "head -c 300000 /dev/zero | tr '\\0' '\\377' >&2; exit 1";
+    let monitored = Monitored::start(script, |_| {});
+    let Reply::Failed { failure } = receive(&monitored.daemon).unwrap().reply else {
+        panic!()
+    };
+    assert_eq!(failure.stage, Stage::Runtime);
+    assert!(failure.text.len() > 8000 && failure.text.len() <= corten_conmon::ctl::MAX_STDERR);
+}
+
+#[test]
+fn garbage_is_refused() {
+    for garbage in [&b"{}"[..], b"\xC7\x01", b"\xC7\x02\x00", &[0xFF; 2000]] {
+        let daemon = start(garbage);
+        let Some(Answer {
+            reply: Reply::Failed { failure },
+            ..
+        }) = receive(&daemon)
+        else {
+            panic!()
+        };
+        assert_eq!(failure.stage, Stage::Config);
+        assert!(receive(&daemon).is_none());
+    }
+}
+
+#[test]
+fn strangers_and_garbage_do_not_disturb() {
+    let (monitored, pid) = Monitored::sleeping();
+    let silent = monitored.connect();
+    let mute = monitored.connect();
+    let Reply::Refused { kind, .. } = ask(&mute, 1, Verb::State).unwrap() else {
+        panic!()
+    };
+    assert_eq!(kind, Refusal::NotUnderstood);
+    for garbage in [&b"hello"[..], &[0xC7], &[0xC7, 1, 0], &[0; 60_000]] {
+        let client = monitored.connect();
+        socket::send(&client, garbage, &[]).unwrap();
+        assert!(
+            receive(&client).is_none(),
+            "whoever cannot even number a request is let go"
+        );
+    }
+    let client = monitored.connect();
+    // A verb of a later version: refused by its number, and the connection goes on.
+    socket::send(&client, &[0xC7, 1, 9, 0, 0, 0, 0, 0, 0, 0, 200], &[]).unwrap();
+    let answer = receive(&client).unwrap();
+    assert_eq!(answer.id, 9);
+    assert!(matches!(
+        answer.reply,
+        Reply::Refused {
+            kind: Refusal::NotUnderstood,
+            ..
+        }
+    ));
+    assert!(matches!(
+        ask(&client, 10, Verb::Hello),
+        Some(Reply::Hello { .. })
+    ));
+    assert_eq!(
+        ask(&client, 11, Verb::State),
+        Some(Reply::State {
+            phase: Phase::Running { pid }
+        })
+    );
+    drop(silent);
+    kill(pid);
+    assert!(matches!(
+        receive(&monitored.daemon).unwrap().reply,
+        Reply::Exited { .. }
+    ));
+}
+
+#[test]
+fn clients_are_bounded_and_served_in_turn() {
+    let (monitored, pid) = Monitored::sleeping();
+    // The daemon that started it is one of them.
+    let mut clients: Vec<OwnedFd> = (1..MAX_CLIENTS).map(|_| monitored.connect()).collect();
+    for client in &clients {
+        assert!(matches!(
+            ask(client, 1, Verb::Hello),
+            Some(Reply::Hello { .. })
+        ));
+    }
+    let waiting = monitored.connect();
+    socket::send(
+        &waiting,
+        &wire::frame(&Request {
+            id: 1,
+            verb: Verb::Hello,
+        })
+        .unwrap(),
+        &[],
+    )
+    .unwrap();
+    assert!(matches!(
+        ask(&monitored.daemon, 2, Verb::State),
+        Some(Reply::State { .. })
+    ));
+    assert!(
+        matches!(socket::receive(&waiting, &mut [0; 64]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    );
+    clients.pop();
+    assert!(matches!(
+        receive(&waiting).unwrap().reply,
+        Reply::Hello { .. }
+    ));
+    kill(pid);
+}
+
+#[test]
+fn only_subscribers_hear_of_the_end_but_all_see_it() {
+    let (monitored, pid) = Monitored::sleeping();
+    let (hears, sees) = (monitored.connect(), monitored.connect());
+    for client in [&hears, &sees] {
+        ask(client, 1, Verb::Hello).unwrap();
+    }
+    ask(&hears, 2, Verb::Subscribe).unwrap();
+    kill(pid);
+    assert!(matches!(
+        receive(&hears).unwrap().reply,
+        Reply::Exited { .. }
+    ));
+    assert!(receive(&hears).is_none());
+    assert!(receive(&sees).is_none());
+}
+
+#[test]
+fn an_exec_needs_its_descriptors() {
+    let (monitored, pid) = Monitored::sleeping();
+    let exec = |stdin| Exec {
+        runtime: vec!["true".into()],
+        pid_file: monitored.path("exec-pid"),
+        timeout_ms: None,
+        stdin,
+    };
+    let null = std::fs::File::open("/dev/null").unwrap();
+    for (stdin, fds) in [(false, 0), (false, 1), (true, 2), (false, 3)] {
+        let verb = Verb::Exec { exec: exec(stdin) };
+        let fds = vec![null.as_fd(); fds];
+        socket::send(
+            &monitored.daemon,
+            &wire::frame(&Request { id: 7, verb }).unwrap(),
+            &fds,
+        )
+        .unwrap();
+        let answer = receive(&monitored.daemon).unwrap();
+        assert!(
+            matches!(
+                answer.reply,
+                Reply::Refused {
+                    kind: Refusal::NotUnderstood,
+                    ..
+                }
+            ),
+            "{answer:?}"
+        );
+    }
+    // A runtime that leaves no process is found out.
+    let verb = Verb::Exec { exec: exec(false) };
+    let fds = [null.as_fd(), null.as_fd()];
+    socket::send(
+        &monitored.daemon,
+        &wire::frame(&Request { id: 8, verb }).unwrap(),
+        &fds,
+    )
+    .unwrap();
+    assert_eq!(
+        receive(&monitored.daemon).unwrap().reply,
+        Reply::ExecEnded {
+            end: ExecEnd::NoProcess
+        }
+    );
+    kill(pid);
+}
+
+#[test]
+fn execs_die_with_the_connection_that_wanted_them() {
+    let (monitored, pid) = Monitored::sleeping();
+    let client = monitored.connect();
+    ask(&client, 1, Verb::Hello).unwrap();
+    let script = "setsid sleep 1000 & echo $! >$0; exec sleep 1000";
+    let exec = Exec {
+        runtime: vec![
+            "sh".into(),
+            "-c".into(),
+            script.into(),
+            monitored.path("exec-pid").into(),
+        ],
+        pid_file: monitored.path("exec-pid"),
+        timeout_ms: None,
+        stdin: false,
+    };
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let frame = wire::frame(&Request {
+        id: 2,
+        verb: Verb::Exec { exec },
+    })
+    .unwrap();
+    socket::send(&client, &frame, &[null.as_fd(), null.as_fd()]).unwrap();
+    let process = wait_for(|| {
+        std::fs::read_to_string(monitored.path("exec-pid"))
+            .ok()?
+            .trim()
+            .parse::<i32>()
+            .ok()
+    });
+    drop(client);
+    wait_for(|| (!is_alive(process)).then_some(()));
+    wait_for(|| (!monitored.path("exec-pid").exists()).then_some(()));
+    kill(pid);
+}
+
+#[test]
+fn a_record_that_cannot_be_written_is_not_given_up() {
+    let (monitored, pid) = Monitored::sleeping();
+    std::fs::create_dir(monitored.path("exit.tmp")).unwrap();
+    kill(pid);
+    let ending = |reply| {
+        matches!(
+            reply,
+            Some(Reply::State {
+                phase: Phase::Ending { .. }
+            })
+        )
+    };
+    wait_for(|| ending(ask(&monitored.daemon, 1, Verb::State)).then_some(()));
+    std::fs::remove_dir(monitored.path("exit.tmp")).unwrap();
+    assert!(matches!(
+        receive(&monitored.daemon).unwrap().reply,
+        Reply::Exited { .. }
+    ));
+    assert!(monitored.path("exit").exists());
+}
+
+#[test]
+fn a_socket_in_use_is_not_taken() {
+    let (monitored, pid) = Monitored::sleeping();
+    let ctl = monitored.path("ctl");
+    let other = Monitored::start("true", |config| config.ctl_socket = ctl.clone());
+    let Reply::Failed { failure } = receive(&other.daemon).unwrap().reply else {
+        panic!()
+    };
+    assert_eq!(failure.stage, Stage::Sockets);
+    // One that was left behind is.
+    kill(pid);
+    while receive(&monitored.daemon).is_some() {}
+    drop(std::os::unix::net::UnixListener::bind(&ctl).unwrap());
+    let other = Monitored::start("sleep 1000 & echo $! >$0", |config| {
+        config.ctl_socket = ctl.clone()
+    });
+    let Reply::Created { pid, .. } = receive(&other.daemon).unwrap().reply else {
+        panic!()
+    };
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(
+        std::fs::metadata(&ctl).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    kill(pid);
+}
+
+#[test]
+fn long_paths_are_no_obstacle() {
+    let deep = tempfile::Builder::new()
+        .prefix("corten-test-")
+        .tempdir()
+        .unwrap();
+    let dir = deep.path().join("x".repeat(120));
+    std::fs::create_dir(&dir).unwrap();
+    let ctl = dir.join("ctl");
+    let monitored = Monitored::start("sleep 1000 & echo $! >$0", |config| {
+        config.ctl_socket = ctl.clone()
+    });
+    let Reply::Created { pid, .. } = receive(&monitored.daemon).unwrap().reply else {
+        panic!()
+    };
+    let client = Address::of(&ctl)
+        .unwrap()
+        .connect(SocketType::SEQPACKET)
+        .unwrap();
+    assert!(matches!(
+        ask(&client, 1, Verb::Hello),
+        Some(Reply::Hello { .. })
+    ));
+    kill(pid);
+    while receive(&monitored.daemon).is_some() {}
+}
+
+#[test]
+fn pause_reaps_and_leaves_when_told() {
+    let script = "sleep 0.1 & exec \"$0\" --pause";
+    let mut pause = Command::new("sh")
+        .args(["-c", script, PROGRAM])
+        .spawn()
+        .unwrap();
+    let pid = pause.id();
+    // In rt_sigtimedwait, and with no child left, ended or not.
+    let waits = || {
+        std::fs::read_to_string(format!("/proc/{pid}/syscall"))
+            .is_ok_and(|call| call.starts_with("128 "))
+    };
+    let children = || std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    wait_for(|| (waits() && children().is_empty()).then_some(()));
+    assert!(pause.try_wait().unwrap().is_none());
+    let status = Command::new("kill").arg(pid.to_string()).status().unwrap();
+    assert!(status.success());
+    assert!(pause.wait().unwrap().success());
+}
+
+#[test]
+fn it_says_what_it_is_and_how_it_is_used() {
+    let version = Command::new(PROGRAM).arg("--version").output().unwrap();
+    assert!(version.status.success());
+    assert!(
+        String::from_utf8(version.stdout)
+            .unwrap()
+            .starts_with("corten-conmon ")
+    );
+    let wrong = Command::new(PROGRAM)
+        .args(["--pause", "please"])
+        .output()
+        .unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(
+        String::from_utf8(wrong.stderr)
+            .unwrap()
+            .contains("--container")
+    );
+}
+
+fn wait_for<T>(mut what: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..6000 {
+        if let Some(value) = what() {
+            return value;
+        }
+        sleep(Duration::from_millis(10));
+    }
+    panic!("it never came");
+}
+
+fn is_alive(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
