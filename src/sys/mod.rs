@@ -1,1 +1,9 @@
-//! To come.
+//! The kernel's interfaces: the only place for `unsafe` code.
+
+pub mod cgroup;
+pub mod mount;
+pub mod namespaces;
+pub mod netlink;
+pub mod pidfd;
+pub mod rooted;
+pub mod sysctl;

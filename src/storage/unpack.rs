@@ -1,0 +1,614 @@
+//! Makes one layer's directory from its archive.
+//!
+//! Every object is made by name in a directory descriptor that was reached without leaving the layer, and
+//! nothing is ever opened through the last component of a name. Links within the layer are followed for
+//! the directories above an entry, as readers of layers do, but resolved inside the layer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::io::BufRead;
+use std::ops::Bound;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::entry::{self, EntryPath, Meaning, NameError};
+use super::limits::Limits;
+use super::metadata::{self, Metadata};
+use super::settle::is_whiteout;
+use super::tar::{Entry, Kind, Sparse, TarError, TarReader};
+use crate::sys::rooted::{self, Met, RootedError, Step};
+
+/// The unit in which space is counted.
+const BLOCK: u64 = 4096;
+/// The mode of a directory that no entry describes.
+const IMPLICIT_MODE: u32 = 0o755;
+
+/// A layer that could not be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// The archive is damaged or could not be read.
+    #[error("read entry {index} of the layer (after {after:?})")]
+    Archive {
+        /// Which entry.
+        index: u64,
+        /// The name of the entry before.
+        after: String,
+        /// Why.
+        #[source]
+        source: TarError,
+    },
+    /// What follows the archive could not be read.
+    #[error("read the layer to its end")]
+    Tail(#[source] std::io::Error),
+    /// The name of an entry is not acceptable.
+    #[error("the {what} {name:?} of a layer entry")]
+    Name {
+        /// Name or link target.
+        what: &'static str,
+        /// What it says.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: NameError,
+    },
+    /// The directory of an entry could not be reached or made.
+    #[error("reach the directory of layer entry {path:?}")]
+    Parent {
+        /// The entry.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: RootedError,
+    },
+    /// A step of making an entry failed.
+    #[error("{step} of layer entry {path:?}")]
+    Make {
+        /// The entry.
+        path: PathBuf,
+        /// The step.
+        step: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: Errno,
+    },
+    /// The top of the layer is no directory.
+    #[error("the layer's top entry is no directory")]
+    Top,
+    /// The layer exceeds a limit.
+    #[error("the layer has more {what} than the limit of {limit}")]
+    Limit {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much is allowed.
+        limit: u64,
+    },
+}
+
+/// What was unpacked.
+#[derive(Debug, Default)]
+pub(crate) struct Unpacked {
+    /// Bytes of file content.
+    pub(crate) size: u64,
+    /// Bytes taken on the file system, counted in its blocks.
+    pub(crate) disk_bytes: u64,
+    pub(crate) inodes: u64,
+    /// Directories made only because something is in them, by their link-free paths.
+    pub(crate) implicit: Vec<PathBuf>,
+    /// Whiteouts, by their link-free paths; some may have been replaced since.
+    pub(crate) whiteouts: Vec<PathBuf>,
+    /// The layer hides everything beneath it.
+    pub(crate) opaque_top: bool,
+    /// Extended attributes not kept.
+    pub(crate) dropped_xattrs: usize,
+}
+
+/// A directory that was reached.
+struct Parent {
+    /// The path it was asked for by.
+    asked: PathBuf,
+    /// Its path without links.
+    real: PathBuf,
+    fd: OwnedFd,
+}
+
+struct Unpacker<'a> {
+    top: BorrowedFd<'a>,
+    /// Where directories go that later entries replace; emptied with the staging directory.
+    attic: BorrowedFd<'a>,
+    in_attic: u64,
+    limits: Limits,
+    deferred: BTreeMap<PathBuf, Metadata>,
+    deferred_bytes: usize,
+    implicit: BTreeSet<PathBuf>,
+    last: Option<Rc<Parent>>,
+    done: Unpacked,
+}
+
+/// Unpacks `archive` into the empty directory `top` and returns what is in it.
+pub(crate) fn unpack<R: BufRead>(
+    archive: &mut TarReader<R>,
+    top: BorrowedFd<'_>,
+    attic: BorrowedFd<'_>,
+    limits: Limits,
+) -> Result<Unpacked, UnpackError> {
+    let mut unpacker = Unpacker {
+        top,
+        attic,
+        in_attic: 0,
+        limits,
+        deferred: BTreeMap::new(),
+        deferred_bytes: 0,
+        implicit: BTreeSet::from([PathBuf::new()]),
+        last: None,
+        done: Unpacked {
+            inodes: 1,
+            disk_bytes: BLOCK,
+            ..Unpacked::default()
+        },
+    };
+    let mut index = 0;
+    let mut after = Vec::new();
+    loop {
+        let next = archive.next().map_err(|source| UnpackError::Archive {
+            index,
+            after: String::from_utf8_lossy(&after).into_owned(),
+            source,
+        })?;
+        let Some(entry) = next else { break };
+        index += 1;
+        if index > limits.entries {
+            return Err(UnpackError::Limit {
+                what: "entries",
+                limit: limits.entries,
+            });
+        }
+        after = unpacker.entry(entry, archive, index)?;
+    }
+    unpacker.finish()
+}
+
+impl Unpacker<'_> {
+    fn entry<R: BufRead>(
+        &mut self,
+        entry: Entry,
+        archive: &mut TarReader<R>,
+        index: u64,
+    ) -> Result<Vec<u8>, UnpackError> {
+        let name = |what, name: &[u8]| {
+            let name = String::from_utf8_lossy(name).into_owned();
+            move |source| UnpackError::Name { what, name, source }
+        };
+        match entry::meaning(&entry.path).map_err(name("name", &entry.path))? {
+            Meaning::Nothing => {}
+            Meaning::Top => {
+                if entry.kind != Kind::Directory {
+                    return Err(UnpackError::Top);
+                }
+                let metadata = self.metadata(&entry)?;
+                self.describe(PathBuf::new(), metadata)?;
+            }
+            Meaning::Whiteout(path) => self.whiteout(&path)?,
+            Meaning::Opaque(dir) => {
+                let parent = self.reach(&dir, &dir)?;
+                metadata::set_opaque(parent.fd.as_fd()).map_err(at(&dir, "hide the content"))?;
+                self.done.opaque_top |= parent.real.as_os_str().is_empty();
+            }
+            Meaning::Object(path) => match entry.kind {
+                Kind::File => self.file(&path, &entry, archive, index)?,
+                Kind::HardLink => {
+                    let target = entry::link_target(&entry.link)
+                        .map_err(name("link target", &entry.link))?;
+                    self.hard_link(&path, &target)?;
+                }
+                Kind::Directory => self.directory(&path, &entry)?,
+                Kind::Symlink | Kind::Char(..) | Kind::Block(..) | Kind::Fifo => {
+                    self.node(&path, &entry)?;
+                }
+            },
+        }
+        Ok(entry.path)
+    }
+
+    /// Reaches the directory `dir` of entry `path`, making what is missing.
+    fn reach(&mut self, dir: &Path, path: &Path) -> Result<Rc<Parent>, UnpackError> {
+        if let Some(last) = self.last.as_ref().filter(|last| last.asked == dir) {
+            return Ok(Rc::clone(last));
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let (fd, real) = match rooted::open_beneath(self.top, dir, flags) {
+            Ok(fd) => (fd, dir.to_owned()),
+            Err(_) => self
+                .make_parents(dir)
+                .map_err(|source| UnpackError::Parent {
+                    path: path.to_owned(),
+                    source,
+                })?,
+        };
+        let parent = Rc::new(Parent {
+            asked: dir.to_owned(),
+            real,
+            fd,
+        });
+        self.last = Some(Rc::clone(&parent));
+        Ok(parent)
+    }
+
+    fn make_parents(&mut self, dir: &Path) -> Result<(OwnedFd, PathBuf), RootedError> {
+        let mut unhide = false;
+        let mut made = Vec::new();
+        let walked = rooted::walk_making(
+            self.top,
+            dir,
+            Mode::from_raw_mode(IMPLICIT_MODE),
+            &mut |real, met| match met {
+                Met::Made(fd) => {
+                    if std::mem::take(&mut unhide) {
+                        metadata::set_opaque(fd)?;
+                    }
+                    made.push(real.to_owned());
+                    Ok(Step::Keep)
+                }
+                Met::Blocked { parent, name } => match rooted::stat_name(parent, name)? {
+                    // The layer hides a directory of lower layers and then has one of its own.
+                    Some(stat) if is_whiteout(&stat) => {
+                        rustix::fs::unlinkat(parent, name, AtFlags::empty())?;
+                        unhide = true;
+                        Ok(Step::Removed)
+                    }
+                    _ => Ok(Step::Keep),
+                },
+            },
+        );
+        for path in made {
+            self.count(0);
+            self.implicit.insert(path);
+        }
+        walked
+    }
+
+    fn file<R: BufRead>(
+        &mut self,
+        path: &EntryPath,
+        entry: &Entry,
+        archive: &mut TarReader<R>,
+        index: u64,
+    ) -> Result<(), UnpackError> {
+        let metadata = self.metadata(entry)?;
+        let parent = self.reach(path.parent(), path.as_path())?;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = self
+            .replacing(&parent, path.name(), |dir, name| {
+                rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
+            })
+            .map_err(at(path.as_path(), "create the file"))?;
+        let written = match &entry.sparse {
+            None => write_all(&fd, None, entry.size, archive),
+            Some(sparse) => write_sparse(&fd, sparse, archive),
+        };
+        written.map_err(|e| match e {
+            WriteError::Archive(source) => UnpackError::Archive {
+                index,
+                after: path.as_path().to_string_lossy().into_owned(),
+                source,
+            },
+            WriteError::File(source) => UnpackError::Make {
+                path: path.as_path().to_owned(),
+                step: "write the content",
+                source,
+            },
+        })?;
+        self.done.size += entry.sparse.as_ref().map_or(entry.size, |s| s.real_size);
+        self.count(entry.size);
+        self.done.dropped_xattrs += metadata.set(fd.as_fd()).map_err(set(path.as_path()))?;
+        Ok(())
+    }
+
+    fn hard_link(&mut self, path: &EntryPath, target: &EntryPath) -> Result<(), UnpackError> {
+        let from = self.reach(target.parent(), path.as_path())?;
+        let parent = self.reach(path.parent(), path.as_path())?;
+        if from.real == parent.real && target.name() == path.name() {
+            return Ok(());
+        }
+        self.replacing(&parent, path.name(), |dir, name| {
+            // The target's own last component is never followed.
+            rustix::fs::linkat(&from.fd, target.name(), dir, name, AtFlags::empty())
+        })
+        .map_err(at(path.as_path(), "make the hard link"))
+    }
+
+    fn directory(&mut self, path: &EntryPath, entry: &Entry) -> Result<(), UnpackError> {
+        let fail = |source| at(path.as_path(), "make the directory")(source);
+        let metadata = self.metadata(entry)?;
+        let parent = self.reach(path.parent(), path.as_path())?;
+        let make = || rustix::fs::mkdirat(&parent.fd, path.name(), Mode::RWXU);
+        match make() {
+            Ok(()) => self.count(0),
+            Err(Errno::EXIST) => {
+                let stat = rooted::stat_name(parent.fd.as_fd(), path.name()).map_err(fail)?;
+                if !stat.is_some_and(|s| kind_of(&s) == FileType::Directory) {
+                    self.clear(&parent, path.name()).map_err(fail)?;
+                    make().map_err(fail)?;
+                    self.count(0);
+                    // What was here hid, or would have hidden, a directory of lower layers.
+                    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+                    let fd = rooted::open_beneath(&parent.fd, Path::new(path.name()), flags)
+                        .map_err(|source| UnpackError::Parent {
+                            path: path.as_path().to_owned(),
+                            source,
+                        })?;
+                    metadata::set_opaque(fd.as_fd()).map_err(fail)?;
+                }
+            }
+            Err(e) => return Err(fail(e)),
+        }
+        self.describe(parent.real.join(path.name()), metadata)
+    }
+
+    /// Makes a link, a device or a fifo.
+    fn node(&mut self, path: &EntryPath, entry: &Entry) -> Result<(), UnpackError> {
+        let metadata = self.metadata(entry)?;
+        let parent = self.reach(path.parent(), path.as_path())?;
+        let mode = Mode::from_raw_mode(entry.mode);
+        let made = self.replacing(&parent, path.name(), |dir, name| match entry.kind {
+            Kind::Symlink => rustix::fs::symlinkat(&entry.link[..], dir, name),
+            Kind::Char(major, minor) => {
+                let device = rustix::fs::makedev(major, minor);
+                rustix::fs::mknodat(dir, name, FileType::CharacterDevice, mode, device)
+            }
+            Kind::Block(major, minor) => {
+                let device = rustix::fs::makedev(major, minor);
+                rustix::fs::mknodat(dir, name, FileType::BlockDevice, mode, device)
+            }
+            _ => rustix::fs::mknodat(dir, name, FileType::Fifo, mode, 0),
+        });
+        made.map_err(at(path.as_path(), "make the node"))?;
+        self.count(0);
+        let (dir, name) = (&parent.fd, path.name());
+        let owner = (Uid::from_raw(metadata.uid), Gid::from_raw(metadata.gid));
+        let nofollow = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(dir, name, Some(owner.0), Some(owner.1), nofollow)
+            .map_err(at(path.as_path(), "set the owner"))?;
+        if entry.kind != Kind::Symlink {
+            // Just made here, so it is no link that could be followed.
+            rustix::fs::chmodat(dir, name, mode, AtFlags::empty())
+                .map_err(at(path.as_path(), "set the mode"))?;
+        }
+        if !metadata.xattrs.is_empty() {
+            let named = rooted::fd_path(dir.as_fd()).join(name);
+            self.done.dropped_xattrs += metadata
+                .set_xattrs(|key, value| {
+                    rustix::fs::lsetxattr(&named, key, value, XattrFlags::empty())
+                })
+                .map_err(set(path.as_path()))?;
+        }
+        rustix::fs::utimensat(dir, name, &metadata.times(), nofollow)
+            .map_err(at(path.as_path(), "set the times"))
+    }
+
+    /// Hides what lower layers have under this name. What this layer has there stays.
+    fn whiteout(&mut self, path: &EntryPath) -> Result<(), UnpackError> {
+        let fail = |source| at(path.as_path(), "make the whiteout")(source);
+        let parent = self.reach(path.parent(), path.as_path())?;
+        let kind = FileType::CharacterDevice;
+        match rustix::fs::mknodat(&parent.fd, path.name(), kind, Mode::empty(), 0) {
+            Ok(()) => {
+                self.count(0);
+                let real = parent.real.join(path.name());
+                self.defer(real.as_os_str().len() + 64)?;
+                self.done.whiteouts.push(real);
+                Ok(())
+            }
+            Err(Errno::EXIST) => {
+                let stat = rooted::stat_name(parent.fd.as_fd(), path.name()).map_err(fail)?;
+                if stat.is_some_and(|s| kind_of(&s) == FileType::Directory) {
+                    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+                    let fd = rooted::open_beneath(&parent.fd, Path::new(path.name()), flags)
+                        .map_err(|source| UnpackError::Parent {
+                            path: path.as_path().to_owned(),
+                            source,
+                        })?;
+                    metadata::set_opaque(fd.as_fd()).map_err(fail)?;
+                }
+                Ok(())
+            }
+            Err(e) => Err(fail(e)),
+        }
+    }
+
+    /// Makes something under a name, taking away what an earlier entry put there.
+    fn replacing<T>(
+        &mut self,
+        parent: &Parent,
+        name: &OsStr,
+        make: impl Fn(BorrowedFd<'_>, &OsStr) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        match make(parent.fd.as_fd(), name) {
+            Err(Errno::EXIST) => {
+                self.clear(parent, name)?;
+                make(parent.fd.as_fd(), name)
+            }
+            made => made,
+        }
+    }
+
+    /// Takes away what an earlier entry put under a name, and what is known of it.
+    fn clear(&mut self, parent: &Parent, name: &OsStr) -> Result<(), Errno> {
+        let Some(stat) = rooted::stat_name(parent.fd.as_fd(), name)? else {
+            return Ok(());
+        };
+        // Directories below may have been reached through what goes away.
+        self.last = None;
+        if kind_of(&stat) != FileType::Directory {
+            rustix::fs::unlinkat(&parent.fd, name, AtFlags::empty())?;
+            if stat.st_nlink <= 1 {
+                self.uncount(u64::try_from(stat.st_size).unwrap_or(0));
+            }
+            return Ok(());
+        }
+        let aside = self.in_attic.to_string();
+        rustix::fs::renameat(&parent.fd, name, self.attic, aside)?;
+        self.in_attic += 1;
+        let real = parent.real.join(name);
+        let from = (Bound::Included(real.as_path()), Bound::Unbounded);
+        let described = self.deferred.range::<Path, _>(from).map(|(path, _)| path);
+        let implicit = self.implicit.range::<Path, _>(from);
+        let inside = |path: &&PathBuf| path.starts_with(&real);
+        let gone: Vec<PathBuf> = described
+            .take_while(inside)
+            .chain(implicit.take_while(inside))
+            .cloned()
+            .collect();
+        for path in gone {
+            self.implicit.remove(&path);
+            self.forget(&path);
+        }
+        Ok(())
+    }
+
+    /// Remembers the metadata of a directory until nothing more is put into it.
+    fn describe(&mut self, real: PathBuf, metadata: Metadata) -> Result<(), UnpackError> {
+        self.implicit.remove(&real);
+        self.forget(&real);
+        self.defer(weight(&real, &metadata))?;
+        self.deferred.insert(real, metadata);
+        Ok(())
+    }
+
+    /// Accounts for memory that is held until the layer is complete.
+    fn defer(&mut self, bytes: usize) -> Result<(), UnpackError> {
+        self.deferred_bytes += bytes;
+        if self.deferred_bytes > self.limits.deferred_bytes {
+            return Err(UnpackError::Limit {
+                what: "bytes of metadata to be set at its end",
+                limit: self.limits.deferred_bytes as u64,
+            });
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, real: &Path) {
+        if let Some(metadata) = self.deferred.remove(real) {
+            self.deferred_bytes -= weight(real, &metadata);
+        }
+    }
+
+    fn metadata(&self, entry: &Entry) -> Result<Metadata, UnpackError> {
+        let bytes: usize = entry.xattrs.iter().map(|(n, v)| n.len() + v.len()).sum();
+        if bytes > self.limits.xattr_bytes {
+            return Err(UnpackError::Limit {
+                what: "bytes of extended attributes on one entry",
+                limit: self.limits.xattr_bytes as u64,
+            });
+        }
+        Ok(Metadata {
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+            mtime: entry.mtime,
+            xattrs: entry.xattrs.clone(),
+        })
+    }
+
+    fn finish(mut self) -> Result<Unpacked, UnpackError> {
+        // Deepest first, so that no directory changes once its times are set.
+        while let Some((path, metadata)) = self.deferred.pop_last() {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+            let fd = rooted::open_beneath(self.top, &path, flags).map_err(|source| {
+                UnpackError::Parent {
+                    path: path.clone(),
+                    source,
+                }
+            })?;
+            self.done.dropped_xattrs += metadata.set(fd.as_fd()).map_err(set(&path))?;
+        }
+        self.done.implicit = self.implicit.into_iter().collect();
+        Ok(self.done)
+    }
+
+    fn count(&mut self, bytes: u64) {
+        self.done.inodes += 1;
+        self.done.disk_bytes += bytes.div_ceil(BLOCK) * BLOCK;
+    }
+
+    fn uncount(&mut self, bytes: u64) {
+        self.done.inodes = self.done.inodes.saturating_sub(1);
+        let blocks = bytes.div_ceil(BLOCK) * BLOCK;
+        self.done.disk_bytes = self.done.disk_bytes.saturating_sub(blocks);
+    }
+}
+
+/// Why writing a file failed.
+enum WriteError {
+    Archive(TarError),
+    File(Errno),
+}
+
+/// Writes `length` bytes of the archive, at an offset or where the file stands.
+fn write_all<R: BufRead>(
+    fd: &OwnedFd,
+    mut offset: Option<u64>,
+    mut length: u64,
+    archive: &mut TarReader<R>,
+) -> Result<(), WriteError> {
+    while length > 0 {
+        let have = archive.fill().map_err(WriteError::Archive)?;
+        if have.is_empty() {
+            return Err(WriteError::Archive(TarError::Truncated));
+        }
+        let n = usize::try_from(length).map_or(have.len(), |length| length.min(have.len()));
+        let wrote = match offset {
+            None => rustix::io::write(fd, &have[..n]),
+            Some(offset) => rustix::io::pwrite(fd, &have[..n], offset),
+        };
+        let wrote = match wrote {
+            Ok(0) => return Err(WriteError::File(Errno::IO)),
+            Ok(wrote) => wrote,
+            Err(Errno::INTR) => continue,
+            Err(e) => return Err(WriteError::File(e)),
+        };
+        archive.consume(wrote);
+        length -= wrote as u64;
+        offset = offset.map(|offset| offset + wrote as u64);
+    }
+    Ok(())
+}
+
+fn write_sparse<R: BufRead>(
+    fd: &OwnedFd,
+    sparse: &Sparse,
+    archive: &mut TarReader<R>,
+) -> Result<(), WriteError> {
+    for (offset, length) in &sparse.segments {
+        write_all(fd, Some(*offset), *length, archive)?;
+    }
+    rustix::fs::ftruncate(fd, sparse.real_size).map_err(WriteError::File)
+}
+
+fn weight(path: &Path, metadata: &Metadata) -> usize {
+    path.as_os_str().len() + metadata.weight()
+}
+
+fn kind_of(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+fn at(path: &Path, step: &'static str) -> impl Fn(Errno) -> UnpackError {
+    move |source| UnpackError::Make {
+        path: path.to_owned(),
+        step,
+        source,
+    }
+}
+
+fn set(path: &Path) -> impl Fn(metadata::Failed) -> UnpackError {
+    move |(step, source)| UnpackError::Make {
+        path: path.to_owned(),
+        step,
+        source,
+    }
+}

@@ -1,0 +1,188 @@
+//! Mounts, made detached where the kernel can and put in place whole.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, StatxFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags,
+};
+
+pub use rustix::mount::MountAttrFlags as Attributes;
+
+/// One option of a file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Param {
+    /// A flag that is set.
+    Flag(String),
+    /// A name with its value; names may come again.
+    Value(String, String),
+}
+
+/// Makes a mount of a new file system that is attached nowhere yet.
+pub fn detached(kind: &str, params: &[Param], attributes: Attributes) -> io::Result<OwnedFd> {
+    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let explain = |e: Errno| explained(context.as_fd(), e);
+    for param in params {
+        match param {
+            Param::Flag(name) => rustix::mount::fsconfig_set_flag(&context, name.as_str()),
+            Param::Value(name, value) => {
+                rustix::mount::fsconfig_set_string(&context, name.as_str(), value.as_str())
+            }
+        }
+        .map_err(explain)?;
+    }
+    rustix::mount::fsconfig_create(&context).map_err(explain)?;
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(explain)
+}
+
+/// Puts a detached mount in place.
+pub fn attach(mount: BorrowedFd<'_>, target: &Path) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    Ok(rustix::mount::move_mount(mount, "", CWD, target, flags)?)
+}
+
+/// Mounts the way kernels did before mounts could be detached.
+pub fn mount_at(kind: &str, target: &Path, flags: MountFlags, options: &str) -> io::Result<()> {
+    let options = std::ffi::CString::new(options)?;
+    Ok(rustix::mount::mount(
+        kind,
+        target,
+        kind,
+        flags,
+        options.as_c_str(),
+    )?)
+}
+
+/// Makes a detached copy of the part of an attached mount that a descriptor names.
+pub fn clone_tree(at: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    Ok(rustix::mount::open_tree(at, "", flags)?)
+}
+
+/// Detaches everything mounted at `target` itself; false if nothing was.
+pub fn detach_all(target: &Path) -> io::Result<bool> {
+    let mut any = false;
+    loop {
+        let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+        match rustix::mount::unmount(target, flags) {
+            Ok(()) => any = true,
+            Err(Errno::INVAL | Errno::NOENT | Errno::NOTDIR) => return Ok(any),
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Whether `target` is the root of a mount.
+pub fn is_mountpoint(target: &Path) -> io::Result<bool> {
+    let stat = rustix::fs::statx(
+        CWD,
+        target,
+        AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
+        StatxFlags::BASIC_STATS,
+    );
+    let stat = match stat {
+        Ok(stat) => stat,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(false),
+        Err(e) => return Err(e.into()),
+    };
+    let root = rustix::fs::StatxAttributes::MOUNT_ROOT;
+    if stat.stx_attributes_mask.contains(root) {
+        return Ok(stat.stx_attributes.contains(root));
+    }
+    // Kernels before 5.8 do not tell; a mount of its own device differs from the directory above.
+    let parent = rustix::fs::stat(target.parent().unwrap_or(Path::new("/")))?;
+    let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
+    Ok(parent.st_dev != device)
+}
+
+/// Adds what the kernel logged in a file system context to an error.
+fn explained(context: BorrowedFd<'_>, error: Errno) -> io::Error {
+    let mut said = Vec::new();
+    let mut message = [0u8; 512];
+    while said.len() < 8 {
+        match rustix::io::read(context, &mut message) {
+            Ok(length) if length > 0 => {
+                let text = String::from_utf8_lossy(&message[..length]);
+                // "e " and the like tell the severity.
+                let text = text.trim().get(2..).unwrap_or_default().to_owned();
+                said.push(text);
+            }
+            _ => break,
+        }
+    }
+    let plain = io::Error::from(error);
+    if said.is_empty() {
+        return plain;
+    }
+    io::Error::new(
+        plain.kind(),
+        Explained {
+            said,
+            source: error,
+        },
+    )
+}
+
+/// An error with the kernel's own words.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .said.join("; "))]
+struct Explained {
+    said: Vec<String>,
+    #[source]
+    source: Errno,
+}
+
+/// The error number beneath an error of this module.
+pub fn errno(error: &io::Error) -> Option<Errno> {
+    if let Some(explained) = error.get_ref().and_then(|e| e.downcast_ref::<Explained>()) {
+        return Some(explained.source);
+    }
+    Errno::from_io_error(error)
+}
+
+/// The attributes of a mount that only shows files: nothing is written, run or trusted.
+pub fn inert() -> Attributes {
+    MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attaches_clones_and_detaches() {
+        let dir = tempfile::tempdir().unwrap();
+        let size = Param::Value("size".into(), "1M".into());
+        let mount = detached("tmpfs", &[size], Attributes::empty()).unwrap();
+        assert!(!is_mountpoint(dir.path()).unwrap());
+        attach(mount.as_fd(), dir.path()).unwrap();
+        assert!(is_mountpoint(dir.path()).unwrap());
+        std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        let part = std::fs::File::open(dir.path().join("a")).unwrap();
+        let other = tempfile::tempdir().unwrap();
+        attach(clone_tree(part.as_fd()).unwrap().as_fd(), other.path()).unwrap();
+        assert!(other.path().join("b").is_dir());
+        for target in [dir.path(), other.path()] {
+            assert!(detach_all(target).unwrap());
+            assert!(!detach_all(target).unwrap());
+        }
+        assert!(!detach_all(Path::new("/nonexistent/at/all")).unwrap());
+    }
+
+    #[test]
+    fn says_what_the_kernel_objects_to() {
+        let nonsense = Param::Value("size".into(), "much".into());
+        let e = detached("tmpfs", &[nonsense], Attributes::empty()).unwrap_err();
+        assert_eq!(errno(&e), Some(Errno::INVAL));
+        assert!(e.to_string().contains("size"), "{e}");
+    }
+}
