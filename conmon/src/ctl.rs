@@ -83,7 +83,8 @@ message! {
     pub struct Exec {
         /// Command line of the OCI runtime's detached `exec`; run with the bundle as working directory.
         pub runtime: Vec<OsString>,
-        /// File the runtime writes the process's number to.
+        /// File the runtime writes the process's number to. The monitor removes it, before and after:
+        /// while the exec lasts it is the only trace of a process whose runtime did not end.
         pub pid_file: PathBuf,
         /// How long it may take, all in all.
         pub timeout_ms: Option<u64>,

@@ -18,8 +18,8 @@ Examples:
   corten rm -f web
 
 Without a command corten serves; the options of `corten serve` may then follow at once.
-The commands speak to the daemon over its socket: /run/corten/corten.sock, or where the configuration,
-CORTEN_LISTEN or --listen says.";
+The commands speak to the daemon over its socket: /run/corten/corten.sock, or the one named by
+the configuration, CORTEN_LISTEN or --listen.";
 
 /// A Kubernetes container runtime: the daemon, and commands to use it by hand.
 #[derive(Parser)]

@@ -35,9 +35,15 @@ pub(super) struct ExecArgs {
     tty: bool,
 }
 
+impl ExecArgs {
+    /// Refuses what needs no daemon to be refused.
+    pub(super) fn check(&self) -> Result<(), CliError> {
+        refuse_interactive(self.interactive, self.tty, "exec")
+    }
+}
+
 /// Runs a command in a container.
 pub(super) async fn run(context: Context, args: ExecArgs) -> Result<u8, CliError> {
-    refuse_interactive(args.interactive, args.tty, "exec")?;
     let inventory = Inventory::load(&context).await?;
     let container = inventory.find_container(&args.container)?;
     if container.state() != ContainerState::ContainerRunning {

@@ -55,6 +55,11 @@ fn dispatch(cli: Cli, daemon: Serve) -> Result<u8, CliError> {
     let Cli { top, verb } = cli;
     let verb = verb.unwrap_or_default();
     let sources = top.with(&verb)?;
+    match &verb {
+        Verb::Run(args) => args.check()?,
+        Verb::Exec(args) => args.check()?,
+        _ => {}
+    }
     match verb {
         Verb::Serve(_) => serve::run(&sources, daemon).map(|()| 0),
         Verb::Config(args) => config::run(&args, &sources).map(|()| 0),

@@ -20,7 +20,7 @@ pub struct ExecRequest {
     pub runtime_argv: Vec<OsString>,
     /// The process as a file, removed at the end.
     pub process_json: PathBuf,
-    /// File the runtime writes the process's number to, removed at the end. One for each exec.
+    /// File the runtime writes the process's number to; the monitor removes it. One for each exec.
     pub pid_file: PathBuf,
     /// How long it may take, all in all.
     pub timeout: Option<Duration>,
@@ -63,7 +63,7 @@ pub struct StartExec {
     /// As in [`ExecRequest::runtime_argv`]. With a terminal it names a console socket; whoever made that
     /// receives the terminal on it.
     pub runtime_argv: Vec<OsString>,
-    /// As in [`ExecRequest::pid_file`], but left where it is.
+    /// As in [`ExecRequest::pid_file`].
     pub pid_file: PathBuf,
     /// As in [`ExecRequest::timeout`].
     pub timeout: Option<Duration>,
@@ -186,7 +186,7 @@ impl Monitor {
 
     /// Runs a process in the container to its end. Dropping the future kills the process.
     pub async fn exec(&self, request: ExecRequest) -> Result<ExecResult, MonitorError> {
-        let files = Files([request.process_json, request.pid_file.clone()]);
+        let process_json = Removed(request.process_json);
         let (mut stdout, stdout_fd) =
             Reader::new(request.output_cap).map_err(MonitorError::ExecOutput)?;
         let (mut stderr, stderr_fd) =
@@ -202,7 +202,7 @@ impl Monitor {
             })
             .await?;
         let end = {
-            let output = async { tokio::try_join!(stdout.to_end(), stderr.to_end()) };
+            let output = async { tokio::try_join!(stdout.read_to_end(), stderr.read_to_end()) };
             let mut output = std::pin::pin!(output);
             let (end, read) = tokio::select! {
                 end = running.wait() => (end, None),
@@ -218,7 +218,7 @@ impl Monitor {
             }
             end
         };
-        drop(files);
+        drop(process_json);
         let (stdout, stderr) = (stdout.into_output(), stderr.into_output());
         match end {
             Ok(end) => Ok(ExecResult {
@@ -235,17 +235,15 @@ impl Monitor {
     }
 }
 
-/// Files removed at the end, whichever way it comes. Unlinking in `/run` does not block.
-struct Files([PathBuf; 2]);
+/// A file removed at the end, whichever way it comes. Unlinking in `/run` does not block.
+struct Removed(PathBuf);
 
-impl Drop for Files {
+impl Drop for Removed {
     fn drop(&mut self) {
-        for file in &self.0 {
-            if let Err(error) = std::fs::remove_file(file)
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                tracing::warn!(path = %file.display(), %error, "cannot remove an exec's file");
-            }
+        if let Err(error) = std::fs::remove_file(&self.0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %self.0.display(), %error, "cannot remove an exec's file");
         }
     }
 }

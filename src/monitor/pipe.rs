@@ -46,7 +46,7 @@ impl Reader {
 
     /// Reads until every writer is gone. What is over the cap is read too, and dropped: the process must
     /// not block. May be dropped and called again.
-    pub(super) async fn to_end(&mut self) -> io::Result<()> {
+    pub(super) async fn read_to_end(&mut self) -> io::Result<()> {
         let mut buf = Vec::with_capacity(16 * 1024);
         while self.pipe.read_buf(&mut buf).await? > 0 {
             self.output.keep(&buf, self.cap);

@@ -93,7 +93,7 @@ mod tests {
         #[test]
         fn agrees_with_a_slow_calendar(days in 0u64..110_000) {
             let (mut year, mut left) = (1970u64, days);
-            let leap = |y: u64| y % 4 == 0 && (y % 100 != 0 || y % 400 == 0);
+            let leap = |y: u64| y.is_multiple_of(4) && (!y.is_multiple_of(100) || y.is_multiple_of(400));
             while left >= 365 + u64::from(leap(year)) {
                 left -= 365 + u64::from(leap(year));
                 year += 1;

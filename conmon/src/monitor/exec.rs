@@ -101,12 +101,11 @@ impl Execs {
         let exec = &mut self.0[at];
         if exec.runtime == Some(pid) {
             exec.runtime = None;
+            exec.process = exec.process.or_else(|| pidfile::read(&exec.pid_file));
             if status.success() {
-                exec.process = exec.process.or_else(|| pidfile::read(&exec.pid_file));
                 exec.started(news);
-            } else {
-                let failed = ExecEnd::RuntimeFailed { status };
-                return self.finish(at, failed, news);
+            } else if exec.doom.is_none() || exec.process.is_none() {
+                return self.finish(at, ExecEnd::RuntimeFailed { status }, news);
             }
         } else {
             exec.process = Some(pid);
@@ -142,6 +141,7 @@ impl Execs {
 
     fn finish(&mut self, at: usize, end: ExecEnd, news: &mut Vec<News>) {
         let exec = self.0.swap_remove(at);
+        let _ = pidfile::clear(&exec.pid_file);
         // What ended by itself in time did so, even if it was to be killed just then.
         let what = What::Ended(exec.doom.unwrap_or(end));
         news.push(News {

@@ -1,6 +1,9 @@
 //! Attached clients: output to all of them, input from any.
 
-use std::{io::IoSlice, os::fd::OwnedFd};
+use std::{
+    io::{ErrorKind, IoSlice},
+    os::fd::OwnedFd,
+};
 
 use corten_conmon::{
     attach,
@@ -24,6 +27,8 @@ pub(crate) struct Fanout {
 #[derive(Debug)]
 struct Client {
     socket: OwnedFd,
+    /// It gets output.
+    listens: bool,
     input: ClientInput,
 }
 
@@ -70,6 +75,7 @@ impl Fanout {
         }
         self.clients.push(Client {
             socket,
+            listens: true,
             input: ClientInput::Unused,
         });
     }
@@ -79,8 +85,13 @@ impl Fanout {
     pub(crate) fn send(&mut self, stream: u8, data: &[u8]) {
         let number = [stream];
         let parts = [IoSlice::new(&number), IoSlice::new(data)];
-        self.clients
-            .retain(|client| socket::send_parts(&client.socket, &parts, &[]).is_ok());
+        for client in self.clients.iter_mut().filter(|client| client.listens) {
+            if socket::send_parts(&client.socket, &parts, &[]).is_err() {
+                // What it gave before is still read, up to the end that this makes.
+                client.listens = false;
+                let _ = rustix::net::shutdown(&client.socket, rustix::net::Shutdown::Both);
+            }
+        }
     }
 
     /// Takes one packet of a client's; only while `input` is not blocked.
@@ -91,7 +102,11 @@ impl Fanout {
         let keep = match socket::receive(&client.socket, scratch) {
             Ok(Received::Packet(len, _)) => client.take(&scratch[..len], input),
             Ok(Received::Oversized | Received::Closed) => false,
-            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+            // A client that left output unread resets the connection, once: its input is behind that.
+            Err(error) => matches!(
+                error.kind(),
+                ErrorKind::WouldBlock | ErrorKind::ConnectionReset
+            ),
         };
         if !keep {
             let client = self.clients.remove(number);

@@ -34,6 +34,9 @@ const MASKED: [&str; 11] = [
     "/sys/devices/virtual/powercap",
 ];
 
+/// Before the name of a pod that is to be made.
+const NEW: &str = "new:";
+
 /// What a kubelet makes read-only.
 const READ_ONLY: [&str; 5] = [
     "/proc/bus",
@@ -62,11 +65,12 @@ impl<'a> Plan<'a> {
         let usage = |problem: String| CliError::Usage(problem, "run");
         let name = match &args.name {
             Some(name) => {
-                check_name(name).map_err(usage)?;
+                check_name("--name", name).map_err(usage)?;
                 name.clone()
             }
             None => format!("{}-{}", image_word(&args.image), ending()),
         };
+        check_pod(args).map_err(usage)?;
         let mut pairs = Vec::new();
         for file in &args.env_file {
             pairs.extend(env::read_file(file, &own).map_err(|e| usage(format!("--env-file {e}")))?);
@@ -91,12 +95,20 @@ impl<'a> Plan<'a> {
 
     /// The pod's name.
     pub(super) fn pod_name(&self) -> &str {
-        self.args.pod.as_deref().unwrap_or(&self.name)
+        match self.args.pod.as_deref() {
+            Some(pod) => pod.strip_prefix(NEW).unwrap_or(pod),
+            None => &self.name,
+        }
+    }
+
+    /// The pod that is there already and is to be joined.
+    pub(super) fn joins(&self) -> Option<&str> {
+        self.args.pod.as_deref().filter(|pod| !pod.starts_with(NEW))
     }
 
     /// The directory of the pod's logs; it ends in the pod's UID, which shows whose it is.
     pub(super) fn directory(&self) -> String {
-        format!("{}_{}", self.name, self.uid)
+        format!("{}_{}", self.pod_name(), self.uid)
     }
 
     /// The pod.
@@ -108,11 +120,11 @@ impl<'a> Plan<'a> {
                 .args
                 .hostname
                 .clone()
-                .unwrap_or_else(|| hostname(&self.name)),
+                .unwrap_or_else(|| hostname(self.pod_name())),
         };
         api::PodSandboxConfig {
             metadata: Some(api::PodSandboxMetadata {
-                name: self.name.clone(),
+                name: self.pod_name().to_owned(),
                 uid: self.uid.clone(),
                 namespace: "default".into(),
                 attempt: 0,
@@ -321,12 +333,32 @@ fn utf8(path: PathBuf) -> Result<String, CliError> {
     })
 }
 
-fn check_name(name: &str) -> Result<(), String> {
+/// What belongs to the pod can only be said of one that is to be made.
+fn check_pod(args: &RunArgs) -> Result<(), String> {
+    let Some(pod) = &args.pod else { return Ok(()) };
+    if let Some(name) = pod.strip_prefix(NEW) {
+        return check_name("--pod new:", name);
+    }
+    let of_the_pod = [
+        ("--publish", !args.publish.is_empty()),
+        ("--hostname", args.hostname.is_some()),
+        ("--host-network", args.host_network),
+        ("--runtime", args.runtime.is_some()),
+    ];
+    match of_the_pod.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err(format!(
+            "{flag} belongs to the pod, and --pod {pod} is there already; give it when that pod is made"
+        )),
+        None => Ok(()),
+    }
+}
+
+fn check_name(flag: &str, name: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     if !begins || name.len() > 128 || !name.chars().all(plain) {
         return Err(format!(
-            "--name {name:?}: write up to 128 letters, digits, '-', '_' or '.', beginning with a letter or digit"
+            "{flag} {name:?}: write up to 128 letters, digits, '-', '_' or '.', beginning with a letter or digit"
         ));
     }
     Ok(())
@@ -445,6 +477,18 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_is_made_or_joined() {
+        let new = args(&["--pod=new:shop", "--name=db", "-p", "1:2", "img"]);
+        let new = plan(&new);
+        assert_eq!((new.pod_name(), new.joins()), ("shop", None));
+        let sandbox = new.sandbox(Path::new("/logs"));
+        assert_eq!(sandbox.hostname, "shop");
+        assert_eq!(new.container("id", &sandbox).metadata.unwrap().name, "db");
+        let joined = args(&["--pod=shop", "img"]);
+        assert_eq!(plan(&joined).joins(), Some("shop"));
+    }
+
+    #[test]
     fn bad_arguments_are_named() {
         for (given, part) in [
             (&["--name=a/b", "img"][..], "--name \"a/b\""),
@@ -452,6 +496,9 @@ mod tests {
             (&["-e", "=1", "img"], "--env"),
             (&["--env-file=/nowhere", "img"], "/nowhere"),
             (&["-v", "/nowhere:/x", "img"], "/nowhere"),
+            (&["--pod=web", "-p", "1:2", "img"], "--publish"),
+            (&["--pod=web", "--runtime=crun", "img"], "--runtime"),
+            (&["--pod=new:", "img"], "--pod new:"),
         ] {
             let text = match Plan::new(&args(given), |_| None) {
                 Ok(_) => panic!("{given:?}"),
@@ -460,7 +507,6 @@ mod tests {
             assert!(text.contains(part), "{text}");
         }
         let refused = |text: &[&str]| Line::try_parse_from([&["run"], text].concat()).is_err();
-        assert!(refused(&["--pod=web", "-p", "1:2", "img"]));
         assert!(refused(&["-u", "4294967296", "img"]));
         assert!(refused(&[]));
     }
@@ -476,8 +522,8 @@ mod tests {
         #[test]
         fn names_and_hostnames_are_what_the_api_takes(image in ".{0,40}", name in "[A-Za-z0-9][A-Za-z0-9_.-]{0,127}") {
             let made = format!("{}-12345", image_word(&image));
-            prop_assert!(check_name(&made).is_ok());
-            prop_assert!(check_name(&name).is_ok());
+            prop_assert!(check_name("--name", &made).is_ok());
+            prop_assert!(check_name("--name", &name).is_ok());
             let host = hostname(&name);
             prop_assert!(!host.is_empty() && host.len() <= 63);
             prop_assert!(host.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'));

@@ -36,7 +36,7 @@ use interrupt::Signals;
 /// Arguments of `corten run`.
 #[derive(Args)]
 #[command(
-    after_help = "In the foreground the output of the container is shown, its exit code becomes that of corten (125 is a failure of\ncorten's own), and pod, container and logs are removed when it ends, also after Ctrl-C. With -d they stay until\n`corten rm`.\n\nExamples:\n  corten run docker.io/library/alpine echo hello\n  corten run -e GREETING=hi -v ./data:/data:ro docker.io/library/alpine sh -c 'echo $GREETING; ls /data'\n  corten run -d --name web -p 8080:80 --memory 64MiB docker.io/library/nginx\n  corten run --pod web --name probe docker.io/library/alpine wget -qO- localhost    a second container in that pod"
+    after_help = "In the foreground the output of the container is shown, its exit code becomes that of corten (125 is a failure of\ncorten's own), and pod, container and logs are removed when it ends, also after Ctrl-C. With -d they stay until\n`corten rm`.\n\nExamples:\n  corten run docker.io/library/alpine echo hello\n  corten run -e GREETING=hi -v ./data:/data:ro docker.io/library/alpine sh -c 'echo $GREETING; ls /data'\n  corten run -d --name web -p 8080:80 --memory 64MiB docker.io/library/nginx\n  corten run --pod web --name probe docker.io/library/alpine wget -qO- localhost    (beside it, in its pod)\n  corten run -d --pod new:shop --name db registry.example/db    (a pod for others to join)"
 )]
 pub(super) struct RunArgs {
     /// Image by name, digest or ID
@@ -52,8 +52,8 @@ pub(super) struct RunArgs {
     /// Name of pod and container [default: made from the image]
     #[arg(long)]
     name: Option<String>,
-    /// Run in this pod that is there already, beside its containers
-    #[arg(long, value_name = "POD", conflicts_with_all = ["publish", "hostname", "host_network", "runtime"])]
+    /// Run in this pod that is there already, beside its containers; new:NAME makes one of that name
+    #[arg(long, value_name = "[new:]POD")]
     pod: Option<String>,
     /// Print the container's ID and leave it running
     #[arg(short, long)]
@@ -64,8 +64,14 @@ pub(super) struct RunArgs {
     /// Remove them when it ends: what happens anyway in the foreground
     #[arg(long, hide = true, conflicts_with_all = ["keep", "detach"])]
     rm: bool,
-    /// When to download the image
-    #[arg(long, value_enum, default_value_t = PullPolicy::Missing, value_name = "WHEN")]
+    /// When to download the image: missing (if it is not there), always or never
+    #[arg(
+        long,
+        value_enum,
+        default_value_t = PullPolicy::Missing,
+        value_name = "WHEN",
+        hide_possible_values = true
+    )]
     pull: PullPolicy,
 
     /// Replace the image's entry point by this program
@@ -125,12 +131,16 @@ pub(super) struct RunArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum PullPolicy {
-    /// If it is not there
     Missing,
-    /// Every time
     Always,
-    /// Not at all
     Never,
+}
+
+impl RunArgs {
+    /// Refuses what needs no daemon to be refused.
+    pub(super) fn check(&self) -> Result<(), CliError> {
+        refuse_interactive(self.interactive, self.tty, "run")
+    }
 }
 
 /// What was made and must go away again.
@@ -143,7 +153,6 @@ struct Made {
 
 /// Runs a container.
 pub(super) async fn run(context: Context, args: Box<RunArgs>) -> Result<u8, CliError> {
-    refuse_interactive(args.interactive, args.tty, "run")?;
     let plan = config::Plan::new(&args, |name| std::env::var(name).ok())?;
     let mut signals = Signals::new()?;
     let image = tokio::select! {
@@ -209,7 +218,7 @@ async fn create(
     made: &mut Made,
 ) -> Result<(), CliError> {
     let inventory = Inventory::load(context).await?;
-    let (pod, sandbox) = match &plan.args.pod {
+    let (pod, sandbox) = match plan.joins() {
         Some(name) => join(context, &inventory, name, plan).await?,
         None => {
             if let Ok(pod) = inventory.find_pod(plan.pod_name()) {

@@ -31,7 +31,15 @@ pub(super) fn binary() -> MonitorBinary {
         };
         let target = profile_dir.parent().unwrap();
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "-p", "corten-conmon", "--profile", profile, "--target-dir"])
+            .args([
+                "build",
+                "--quiet",
+                "-p",
+                "corten-conmon",
+                "--profile",
+                profile,
+                "--target-dir",
+            ])
             .arg(target)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .status()
@@ -51,16 +59,28 @@ pub(super) struct Bundle {
 impl Bundle {
     /// A container that runs `args`, its spec changed by `change`.
     pub(super) fn new(args: &[&str], change: impl FnOnce(&mut Value)) -> Self {
-        let dir = tempfile::Builder::new().prefix("corten-test-").tempdir().unwrap();
-        let this = Self { dir, id: Id::random() };
+        let dir = tempfile::Builder::new()
+            .prefix("corten-test-")
+            .tempdir()
+            .unwrap();
+        let this = Self {
+            dir,
+            id: Id::random(),
+        };
         let bin = this.path("rootfs/bin");
         std::fs::create_dir_all(&bin).unwrap();
         std::fs::create_dir(this.path("records")).unwrap();
         std::fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
-        for applet in ["sh", "sleep", "cat", "echo", "true", "ls", "tail", "stty", "head", "kill", "dd"] {
+        for applet in [
+            "sh", "sleep", "cat", "echo", "true", "ls", "tail", "stty", "head", "kill", "dd",
+        ] {
             std::os::unix::fs::symlink("busybox", bin.join(applet)).unwrap();
         }
-        let made = Command::new("runc").arg("spec").current_dir(this.dir.path()).output().unwrap();
+        let made = Command::new("runc")
+            .arg("spec")
+            .current_dir(this.dir.path())
+            .output()
+            .unwrap();
         assert!(made.status.success(), "{made:?}");
         let config = this.path("config.json");
         let mut spec: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
@@ -112,7 +132,10 @@ impl Bundle {
             pid_file: pid_file.clone(),
             console_socket: None,
             stdin: Stdin::Closed,
-            log: Some(LogConfig { path: self.path("log"), max_size: None }),
+            log: Some(LogConfig {
+                path: self.path("log"),
+                max_size: None,
+            }),
             exit_record: self.path("records/exit"),
             ctl_socket: self.path("ctl"),
             attach_socket: Some(self.path("attach")),
@@ -136,7 +159,11 @@ impl Bundle {
 
     pub(super) fn start(&self) {
         let started = self.runc(&["start", self.id.as_str()]);
-        assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+        assert!(
+            started.status.success(),
+            "{}",
+            String::from_utf8_lossy(&started.stderr)
+        );
     }
 
     /// Creates and starts.
@@ -210,13 +237,26 @@ pub(super) struct LogLine {
 
 pub(super) fn read_log(path: &Path) -> Vec<LogLine> {
     let text = String::from_utf8(std::fs::read(path).unwrap()).unwrap();
-    text.lines()
+    // Not `lines`, which takes a terminal's carriage returns away.
+    text.split_terminator('\n')
         .map(|line| {
             let mut parts = line.splitn(4, ' ');
-            let mut next = || parts.next().unwrap_or_else(|| panic!("{line:?}")).to_owned();
+            let mut next = || {
+                parts
+                    .next()
+                    .unwrap_or_else(|| panic!("{line:?}"))
+                    .to_owned()
+            };
             let stamp = next();
-            assert!(stamp.len() == 30 && stamp.starts_with("20") && stamp.ends_with('Z'), "{line:?}");
-            LogLine { stream: next(), tag: next(), text: next() }
+            assert!(
+                stamp.len() == 30 && stamp.starts_with("20") && stamp.ends_with('Z'),
+                "{line:?}"
+            );
+            LogLine {
+                stream: next(),
+                tag: next(),
+                text: next(),
+            }
         })
         .collect()
 }
@@ -230,7 +270,9 @@ pub(super) fn text_of(lines: &[LogLine], stream: &str) -> String {
 }
 
 pub(super) async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.expect("it hangs")
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .expect("it hangs")
 }
 
 pub(super) async fn ended(monitor: &Monitor) -> End {
@@ -251,7 +293,9 @@ pub(super) async fn until(what: &str, mut so: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 pub(super) fn is_alive(pid: i32) -> bool {

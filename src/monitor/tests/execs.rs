@@ -22,7 +22,9 @@ async fn streams_and_code_come_back() {
     assert_eq!(result.stderr.bytes, b"err\n");
     assert!(!result.stdout.truncated);
     assert!(!files.0.exists() && !files.1.exists());
-    let killed = within(monitor.exec(bundle.exec_request(&["sh", "-c", "kill -9 $$"]))).await.unwrap();
+    let killed = within(monitor.exec(bundle.exec_request(&["sh", "-c", "kill -9 $$"])))
+        .await
+        .unwrap();
     assert_eq!(killed.end, ExecEnd::Exited(ExitStatus::Signal(9)));
 }
 
@@ -46,15 +48,23 @@ async fn many_at_once_on_one_connection() {
 #[tokio::test]
 async fn what_takes_too_long_is_killed_with_all_it_started() {
     let (bundle, monitor) = sleeper().await;
-    let mut request =
-        bundle.exec_request(&["sh", "-c", "sleep 1001 & (sleep 1002 &) ; echo begun; sleep 1003"]);
+    let mut request = bundle.exec_request(&[
+        "sh",
+        "-c",
+        "sleep 1001 & (sleep 1002 &) ; echo begun; sleep 1003",
+    ]);
     request.timeout = Some(Duration::from_millis(700));
     let result = within(monitor.exec(request)).await.unwrap();
     assert_eq!(result.end, ExecEnd::TimedOut);
     assert_eq!(result.stdout.bytes, b"begun\n");
-    let listing = within(monitor.exec(bundle.exec_request(&["busybox", "ps"]))).await.unwrap();
+    let listing = within(monitor.exec(bundle.exec_request(&["busybox", "ps"])))
+        .await
+        .unwrap();
     let listing = String::from_utf8(listing.stdout.bytes).unwrap();
-    assert!(listing.contains("sleep 1000") && !listing.contains("sleep 100[123]"), "{listing}");
+    assert!(
+        listing.contains("sleep 1000") && !listing.contains("sleep 100[123]"),
+        "{listing}"
+    );
     for n in [1001, 1002, 1003] {
         assert!(!listing.contains(&format!("sleep {n}")), "{listing}");
     }
@@ -76,7 +86,9 @@ async fn output_is_capped_and_the_process_not_blocked() {
 #[tokio::test]
 async fn large_output_is_whole() {
     let (bundle, monitor) = sleeper().await;
-    let result = within(monitor.exec(bundle.exec_request(&["busybox", "seq", "1", "300000"]))).await.unwrap();
+    let result = within(monitor.exec(bundle.exec_request(&["busybox", "seq", "1", "300000"])))
+        .await
+        .unwrap();
     let expected: String = (1..=300_000).map(|n| format!("{n}\n")).collect();
     assert!(result.stdout.bytes == expected.as_bytes());
 }
@@ -93,13 +105,19 @@ async fn a_grandchild_that_keeps_the_pipe_is_not_waited_for() {
 #[tokio::test]
 async fn a_refusal_of_the_runtime_is_told_whole() {
     let (bundle, monitor) = sleeper().await;
-    let error = within(monitor.exec(bundle.exec_request(&["no-such-command"]))).await.unwrap_err();
-    let MonitorError::ExecRuntime { stderr, .. } = &error else { panic!("{error:?}") };
+    let error = within(monitor.exec(bundle.exec_request(&["no-such-command"])))
+        .await
+        .unwrap_err();
+    let MonitorError::ExecRuntime { stderr, .. } = &error else {
+        panic!("{error:?}")
+    };
     assert!(stderr.contains("no-such-command"), "{stderr}");
     let mut request = bundle.exec_request(&["true"]);
     request.runtime_argv = vec!["/no/such/runtime".into()];
     let error = within(monitor.exec(request)).await.unwrap_err();
-    assert!(matches!(&error, MonitorError::ExecSpawn(e) if e.kind() == std::io::ErrorKind::NotFound));
+    assert!(
+        matches!(&error, MonitorError::ExecSpawn(e) if e.kind() == std::io::ErrorKind::NotFound)
+    );
 }
 
 #[tokio::test]
@@ -115,8 +133,13 @@ async fn dropping_an_exec_kills_it() {
     exec.abort();
     let _ = exec.await;
     loop {
-        let listing = within(monitor.exec(bundle.exec_request(&["busybox", "ps"]))).await.unwrap();
-        if !String::from_utf8(listing.stdout.bytes).unwrap().contains("sleep 1001") {
+        let listing = within(monitor.exec(bundle.exec_request(&["busybox", "ps"])))
+            .await
+            .unwrap();
+        if !String::from_utf8(listing.stdout.bytes)
+            .unwrap()
+            .contains("sleep 1001")
+        {
             break;
         }
     }
@@ -136,9 +159,18 @@ async fn an_exec_ends_with_its_container() {
     let result = within(exec).await.unwrap().unwrap();
     assert_eq!(result.end, ExecEnd::Exited(ExitStatus::Signal(9)));
     record(ended(&monitor).await);
-    let error = within(monitor.exec(bundle.exec_request(&["true"]))).await.unwrap_err();
+    let error = within(monitor.exec(bundle.exec_request(&["true"])))
+        .await
+        .unwrap_err();
     assert!(
-        matches!(error, MonitorError::Gone | MonitorError::Refused { kind: Refusal::NotRunning, .. }),
+        matches!(
+            error,
+            MonitorError::Gone
+                | MonitorError::Refused {
+                    kind: Refusal::NotRunning,
+                    ..
+                }
+        ),
         "{error:?}"
     );
 }
@@ -164,17 +196,31 @@ async fn input_can_be_given() {
     assert!(is_alive(pid));
     rustix::io::write(&give, b"hello").unwrap();
     drop(give);
-    assert_eq!(within(running.wait()).await.unwrap(), ExecEnd::Exited(ExitStatus::Code(0)));
-    assert_eq!(std::io::read_to_string(std::fs::File::from(take)).unwrap(), "hello");
-    assert_eq!(std::io::read_to_string(std::fs::File::from(errors)).unwrap(), "");
+    assert_eq!(
+        within(running.wait()).await.unwrap(),
+        ExecEnd::Exited(ExitStatus::Code(0))
+    );
+    assert_eq!(
+        std::io::read_to_string(std::fs::File::from(take)).unwrap(),
+        "hello"
+    );
+    assert_eq!(
+        std::io::read_to_string(std::fs::File::from(errors)).unwrap(),
+        ""
+    );
 }
 
 #[tokio::test]
 async fn no_zombie_is_left() {
     let (bundle, monitor) = sleeper().await;
     for _ in 0..5 {
-        within(monitor.exec(bundle.exec_request(&["true"]))).await.unwrap();
+        within(monitor.exec(bundle.exec_request(&["true"])))
+            .await
+            .unwrap();
     }
-    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", monitor.monitor_pid()));
+    let children = std::fs::read_to_string(format!(
+        "/proc/{0}/task/{0}/children",
+        monitor.monitor_pid()
+    ));
     assert_eq!(children.unwrap().trim(), monitor.pid().to_string());
 }

@@ -1,6 +1,6 @@
 //! What containers say.
 
-use std::{os::unix::fs::PermissionsExt, time::Duration};
+use std::{os::unix::fs::PermissionsExt, path::PathBuf, process::Command, time::Duration};
 
 use serde_json::json;
 
@@ -14,7 +14,14 @@ async fn streams_are_kept_apart_and_lines_whole() {
     assert!(record.log_drained);
     assert_eq!(bundle.logged("stdout"), "out\nno newline");
     assert_eq!(bundle.logged("stderr"), "err\n");
-    assert_eq!(std::fs::metadata(bundle.path("log")).unwrap().permissions().mode() & 0o777, 0o640);
+    assert_eq!(
+        std::fs::metadata(bundle.path("log"))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777,
+        0o640
+    );
 }
 
 #[tokio::test]
@@ -24,7 +31,10 @@ async fn a_long_line_is_cut_and_nothing_is_missing() {
     let lines = bundle.log();
     assert_eq!(lines.len(), 8);
     assert!(lines.iter().all(|line| line.text.len() <= 16 * 1024));
-    assert_eq!(text_of(&lines, "stdout"), format!("{}\nend\n", "x".repeat(100_000)));
+    assert_eq!(
+        text_of(&lines, "stdout"),
+        format!("{}\nend\n", "x".repeat(100_000))
+    );
 }
 
 #[tokio::test]
@@ -71,7 +81,16 @@ async fn a_log_that_cannot_be_reopened_goes_on() {
     std::fs::rename(bundle.path("log"), bundle.path("log.1")).unwrap();
     std::fs::create_dir(bundle.path("log")).unwrap();
     let error = monitor.reopen_log().await.unwrap_err();
-    assert!(matches!(error, MonitorError::Refused { kind: Refusal::Failed, .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            MonitorError::Refused {
+                kind: Refusal::Failed,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
     std::fs::write(bundle.path("rootfs/go"), "").unwrap();
     record(ended(&monitor).await);
     assert_eq!(text_of(&read_log(&bundle.path("log.1")), "stdout"), "two\n");
@@ -79,28 +98,32 @@ async fn a_log_that_cannot_be_reopened_goes_on() {
 
 #[tokio::test]
 async fn a_full_disk_neither_stops_the_container_nor_tears_the_log() {
-    let bundle = Bundle::shell("busybox seq 1 50000; while [ ! -e /go ]; do sleep 0.02; done; echo end");
+    let bundle =
+        Bundle::shell("busybox seq 1 50000; while [ ! -e /go ]; do sleep 0.02; done; echo end");
     let disk = bundle.path("disk");
     std::fs::create_dir(&disk).unwrap();
-    let mount = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=64k", "corten-test"])
-        .arg(&disk)
-        .status();
-    assert!(mount.unwrap().success());
+    let disk = Disk::mount(disk);
     let mut request = bundle.request();
-    let path = disk.join("log");
-    request.log = Some(LogConfig { path: path.clone(), max_size: None });
+    let path = disk.0.join("log");
+    request.log = Some(LogConfig {
+        path: path.clone(),
+        max_size: None,
+    });
     let created = bundle.create_as(request).await.unwrap();
     bundle.start();
     // An exec answers only once the flood went by: the loop is never stuck.
-    let out = within(created.monitor.exec(bundle.exec_request(&["echo", "hello"]))).await.unwrap();
+    let out = within(
+        created
+            .monitor
+            .exec(bundle.exec_request(&["echo", "hello"])),
+    )
+    .await
+    .unwrap();
     assert_eq!(out.stdout.bytes, b"hello\n");
-    let grow = std::process::Command::new("mount").args(["-o", "remount,size=8m"]).arg(&disk).status();
-    assert!(grow.unwrap().success());
+    disk.grow();
     std::fs::write(bundle.path("rootfs/go"), "").unwrap();
     let record = record(ended(&created.monitor).await);
     let lines = read_log(&path);
-    assert!(std::process::Command::new("umount").arg(&disk).status().unwrap().success());
     assert_eq!(record.status, ExitStatus::Code(0));
     assert!(text_of(&lines, "stdout").starts_with("1\n2\n3\n"));
     assert_eq!(lines.last().unwrap().text, "end");
@@ -129,7 +152,12 @@ async fn a_grandchild_that_keeps_the_pipe_is_not_waited_for() {
     assert_eq!(record.status, ExitStatus::Code(6));
     assert!(!record.log_drained);
     assert_eq!(bundle.logged("stdout"), "done\n");
-    assert!(bundle.runc(&["kill", "--all", bundle.id.as_str(), "KILL"]).status.success());
+    assert!(
+        bundle
+            .runc(&["kill", "--all", bundle.id.as_str(), "KILL"])
+            .status
+            .success()
+    );
 }
 
 #[tokio::test]
@@ -155,4 +183,33 @@ async fn unprivileged_users_can_write_to_their_own_output() {
     });
     assert_eq!(bundle.run_to_end().await.status, ExitStatus::Code(0));
     assert_eq!(bundle.logged("stdout"), "hello\n");
+}
+
+/// A small disk of its own.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(at: PathBuf) -> Self {
+        run(Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=64k", "corten-test"])
+            .arg(&at));
+        Self(at)
+    }
+
+    fn grow(&self) {
+        run(Command::new("mount")
+            .args(["-o", "remount,size=8m"])
+            .arg(&self.0));
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: the monitor may be just about to close its log.
+        run(Command::new("umount").arg("-l").arg(&self.0));
+    }
+}
+
+fn run(command: &mut Command) {
+    assert!(command.status().unwrap().success(), "{command:?}");
 }

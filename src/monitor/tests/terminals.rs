@@ -19,13 +19,18 @@ fn terminal(script: &str) -> (Bundle, CreateRequest) {
     });
     let mut request = bundle.request();
     let at = request.runtime_argv.len() - 1;
-    request.runtime_argv.splice(at..at, ["--console-socket".into(), "console".into()]);
+    request
+        .runtime_argv
+        .splice(at..at, ["--console-socket".into(), "console".into()]);
     request.console_socket = Some("console".into());
     (bundle, request)
 }
 
 fn connect(bundle: &Bundle) -> OwnedFd {
-    Address::of(&bundle.path("attach")).unwrap().connect(SocketType::SEQPACKET).unwrap()
+    Address::of(&bundle.path("attach"))
+        .unwrap()
+        .connect(SocketType::SEQPACKET)
+        .unwrap()
 }
 
 /// Reads packets until the data of all of them holds `text`, or the end.
@@ -35,7 +40,9 @@ async fn read_until(client: &OwnedFd, stream: u8, text: &str) -> String {
         let mut buf = [0; attach::MAX_DATA + 1];
         loop {
             match socket::receive(client, &mut buf) {
-                Ok(Received::Packet(len, _)) if buf[0] == stream => seen.extend_from_slice(&buf[1..len]),
+                Ok(Received::Packet(len, _)) if buf[0] == stream => {
+                    seen.extend_from_slice(&buf[1..len])
+                }
                 Ok(Received::Packet(..)) => {}
                 Ok(Received::Closed) => break,
                 Ok(Received::Oversized) => panic!("a packet is too long"),
@@ -53,9 +60,16 @@ async fn read_until(client: &OwnedFd, stream: u8, text: &str) -> String {
     String::from_utf8(seen).unwrap()
 }
 
-fn give(client: &OwnedFd, data: &str) {
+/// Sends input, when there is room for it.
+async fn give(client: &OwnedFd, data: &str) {
     let packet = [&[attach::STDIN], data.as_bytes()].concat();
-    socket::send(client, &packet, &[]).unwrap();
+    let sent = async {
+        while let Err(error) = socket::send(client, &packet, &[]) {
+            assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    within(sent).await;
 }
 
 /// Attached, and known to be: the monitor takes clients in turn.
@@ -68,10 +82,18 @@ async fn attached(bundle: &Bundle, monitor: &Monitor) -> OwnedFd {
 
 #[tokio::test]
 async fn a_terminal_is_one_and_can_be_resized() {
-    let (bundle, request) =
-        terminal("test -t 0 && test -t 1 && test -t 2 && echo yes; while [ ! -e /go ]; do sleep 0.02; done; stty size");
+    let (bundle, request) = terminal(
+        "test -t 0 && test -t 1 && test -t 2 && echo yes; while [ ! -e /go ]; do sleep 0.02; done; stty size",
+    );
     let created = bundle.create_as(request).await.unwrap();
-    created.monitor.resize(TerminalSize { width: 101, height: 37 }).await.unwrap();
+    created
+        .monitor
+        .resize(TerminalSize {
+            width: 101,
+            height: 37,
+        })
+        .await
+        .unwrap();
     bundle.start();
     std::fs::write(bundle.path("rootfs/go"), "").unwrap();
     let record = record(ended(&created.monitor).await);
@@ -85,8 +107,23 @@ async fn a_terminal_is_one_and_can_be_resized() {
 async fn what_has_no_terminal_has_no_size() {
     let bundle = Bundle::shell("exec sleep 1000");
     let monitor = bundle.run().await;
-    let error = monitor.resize(TerminalSize { width: 1, height: 1 }).await.unwrap_err();
-    assert!(matches!(error, MonitorError::Refused { kind: Refusal::NotThere, .. }), "{error:?}");
+    let error = monitor
+        .resize(TerminalSize {
+            width: 1,
+            height: 1,
+        })
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            MonitorError::Refused {
+                kind: Refusal::NotThere,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -95,7 +132,9 @@ async fn a_runtime_that_sends_no_terminal_is_noticed() {
     let mut request = bundle.request();
     request.console_socket = Some("console".into());
     let error = within(spawn(&binary(), request)).await.unwrap_err();
-    let MonitorError::Create(failure) = error else { panic!("{error:?}") };
+    let MonitorError::Create(failure) = error else {
+        panic!("{error:?}")
+    };
     assert_eq!(failure.stage, Stage::Console);
 }
 
@@ -106,10 +145,13 @@ async fn a_terminal_takes_input_of_attached_clients() {
     let created = bundle.create_as(request).await.unwrap();
     let client = attached(&bundle, &created.monitor).await;
     bundle.start();
-    give(&client, "hello\n");
+    give(&client, "hello\n").await;
     let seen = read_until(&client, attach::STDOUT, "").await;
     assert!(seen.contains("<hello>\r\n"), "{seen:?}");
-    assert_eq!(record(ended(&created.monitor).await).status, ExitStatus::Code(0));
+    assert_eq!(
+        record(ended(&created.monitor).await).status,
+        ExitStatus::Code(0)
+    );
 }
 
 #[tokio::test]
@@ -118,19 +160,29 @@ async fn every_client_gets_the_output_and_may_give_input() {
     let mut request = bundle.request();
     request.stdin = Stdin::Open;
     let created = bundle.create_as(request).await.unwrap();
-    let (one, two) = (attached(&bundle, &created.monitor).await, attached(&bundle, &created.monitor).await);
+    let (one, two) = (
+        attached(&bundle, &created.monitor).await,
+        attached(&bundle, &created.monitor).await,
+    );
     let errors = attached(&bundle, &created.monitor).await;
     bundle.start();
-    assert_eq!(read_until(&errors, attach::STDERR, "oops\n").await, "oops\n");
-    give(&one, "from one\n");
+    assert_eq!(
+        read_until(&errors, attach::STDERR, "oops\n").await,
+        "oops\n"
+    );
+    give(&one, "from one\n").await;
     read_until(&two, attach::STDOUT, "from one\n").await;
-    give(&two, "from two\n");
+    give(&two, "from two\n").await;
     read_until(&one, attach::STDOUT, "from two\n").await;
+    read_until(&two, attach::STDOUT, "from two\n").await;
     // It stays open when clients leave, until it is closed.
     drop(one);
     created.monitor.close_stdin().await.unwrap();
     assert_eq!(read_until(&two, attach::STDOUT, "").await, "over\n");
-    assert_eq!(record(ended(&created.monitor).await).status, ExitStatus::Code(0));
+    assert_eq!(
+        record(ended(&created.monitor).await).status,
+        ExitStatus::Code(0)
+    );
     assert_eq!(bundle.logged("stdout"), "ready\nfrom one\nfrom two\nover\n");
 }
 
@@ -147,14 +199,17 @@ async fn input_for_once_ends_with_the_client_that_gave_it() {
         let client = attached(&bundle, &created.monitor).await;
         let big = "x".repeat(8000) + "\n";
         for _ in 0..20 {
-            give(&client, &big);
+            give(&client, &big).await;
         }
         if says_so {
-            give(&client, "");
+            give(&client, "").await;
         } else {
             drop(client);
         }
-        assert_eq!(record(ended(&created.monitor).await).status, ExitStatus::Code(0));
+        assert_eq!(
+            record(ended(&created.monitor).await).status,
+            ExitStatus::Code(0)
+        );
         assert!(bundle.logged("stdout") == big.repeat(20) + "over\n");
     }
 }
@@ -169,5 +224,9 @@ async fn a_client_that_does_not_read_stops_nobody() {
     assert!(record.log_drained);
     assert!(bundle.logged("stdout").ends_with("400000\nover\n"));
     // It was let go early: the end of the output is not among what waits for it.
-    assert!(!read_until(&idle, attach::STDOUT, "").await.ends_with("over\n"));
+    assert!(
+        !read_until(&idle, attach::STDOUT, "")
+            .await
+            .ends_with("over\n")
+    );
 }

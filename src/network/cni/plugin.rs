@@ -18,6 +18,8 @@ use crate::network::process::{self, ProcessError};
 
 /// Where plugins look for programs of their own, such as iptables.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// How long a question that is about no pod may take.
+const QUESTION: Duration = Duration::from_secs(20);
 /// Most characters of a complaint shown in an error.
 const SHOWN: usize = 4000;
 
@@ -84,9 +86,6 @@ pub enum PluginError {
     /// It did not run to its end.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// The runtime is going away.
-    #[error("no plugins are started any more")]
-    Closed,
 }
 
 fn list(dirs: &[PathBuf]) -> String {
@@ -167,13 +166,12 @@ impl Runner {
             env.push(("CNI_IFNAME", target.interface.to_owned()));
             env.push(("CNI_ARGS", target.args.to_owned()));
         }
-        let slot = self
-            .slots
-            .acquire()
-            .await
-            .map_err(|_| PluginError::Closed)?;
-        let output = process::run(&program, &[], &env, conf, self.limit).await?;
-        drop(slot);
+        // Questions that are about no pod come one at a time, and are not to wait for pods.
+        let (_slot, limit) = match target {
+            Some(_) => (self.slots.acquire().await.ok(), self.limit),
+            None => (None, self.limit.min(QUESTION)),
+        };
+        let output = process::run(&program, &[], &env, conf, limit).await?;
         if output.status.success() {
             return Ok(output.stdout);
         }

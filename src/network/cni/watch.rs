@@ -21,7 +21,7 @@ const POLL: Duration = Duration::from_secs(2);
 const ASK: Duration = Duration::from_secs(15);
 
 /// What is in use now.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Current {
     /// The configuration for new pods.
     pub conf: Option<Arc<ConfList>>,
@@ -43,43 +43,52 @@ pub struct Source {
 }
 
 /// Reads the directory now and follows it until the receivers are gone.
+///
+/// No plugin runs before this returns: one that hangs must not hold up a start.
 pub async fn follow(source: Source) -> (watch::Receiver<Current>, tokio::task::AbortHandle) {
     let mut events = Events::open();
     events.watch(&source, None);
-    let (conf, status) = source.load().await;
-    let (tx, rx) = watch::channel(Current {
-        conf: conf.clone(),
-        status: source.judge(conf.as_deref(), status).await,
+    let first = source.scan().await;
+    let asks = first
+        .conf
+        .as_ref()
+        .is_some_and(|c| c.versions.len() > 1 || c.version.has_status_and_gc());
+    let (tx, rx) = watch::channel(match asks {
+        true => Current {
+            conf: None,
+            status: NetworkStatus::not_ready(
+                "the CNI plugins are being asked whether they are ready".into(),
+            ),
+        },
+        false => first,
     });
     let task = tokio::spawn(async move {
+        let mut pause = asks.then_some(Duration::ZERO);
         loop {
             let conf = tx.borrow().conf.clone();
-            let asks = conf.as_ref().is_some_and(|c| c.version.has_status_and_gc());
-            let pause = match (&conf, asks) {
-                (None, _) => Some(POLL),
-                (Some(_), true) => Some(ASK),
-                (Some(_), false) => None,
-            };
+            let pause = pause.take().or(match &conf {
+                None => Some(POLL),
+                Some(conf) if conf.version.has_status_and_gc() => Some(ASK),
+                Some(_) => None,
+            });
             tokio::select! {
                 () = events.change(pause) => {}
                 () = tx.closed() => return,
             }
             events.watch(&source, conf.as_ref().map(|c| c.name.as_str()));
-            let (conf, status) = source.load().await;
-            let status = source.judge(conf.as_deref(), status).await;
+            let next = source.ask(source.scan().await).await;
             tx.send_if_modified(|now| {
-                let conf_changed = now.conf != conf;
-                let status_changed = now.status != status;
-                if conf_changed || status_changed {
+                let changed = *now != next;
+                if changed {
                     tracing::info!(
-                        network = conf.as_ref().map(|c| c.name.as_str()),
-                        ready = status.ready,
-                        message = status.message,
+                        network = next.conf.as_ref().map(|c| c.name.as_str()),
+                        ready = next.status.ready,
+                        message = next.status.message,
                         "network configuration"
                     );
-                    *now = Current { conf, status };
+                    *now = next;
                 }
-                conf_changed || status_changed
+                changed
             });
         }
     });
@@ -87,27 +96,32 @@ pub async fn follow(source: Source) -> (watch::Receiver<Current>, tokio::task::A
 }
 
 impl Source {
-    async fn load(&self) -> (Option<Arc<ConfList>>, NetworkStatus) {
+    /// What the directory holds.
+    async fn scan(&self) -> Current {
         let source = self.clone();
         let scan = tokio::task::spawn_blocking(move || Scan::read(&source.dir, &source.runner))
             .await
             .unwrap_or_default();
         let name = self.network.as_deref();
         match scan.choose(name) {
-            Some(list) => {
-                let list = self.negotiate(list.clone()).await;
-                (Some(Arc::new(list)), NetworkStatus::ready())
-            }
-            None => (
-                None,
-                NetworkStatus::not_ready(scan.complaint(&self.dir, name)),
-            ),
+            Some(list) => Current {
+                conf: Some(Arc::new(list.clone())),
+                status: NetworkStatus::ready(),
+            },
+            None => Current {
+                conf: None,
+                status: NetworkStatus::not_ready(scan.complaint(&self.dir, name)),
+            },
         }
     }
 
-    /// Settles the version where the configuration leaves a choice.
-    async fn negotiate(&self, mut list: ConfList) -> ConfList {
-        if list.versions.len() > 1 {
+    /// Settles the version with the plugins, and lets them say whether they are ready, where they can.
+    async fn ask(&self, mut now: Current) -> Current {
+        let Some(conf) = &mut now.conf else {
+            return now;
+        };
+        if conf.versions.len() > 1 {
+            let list = Arc::make_mut(conf);
             let asked = list.plugins.iter().map(|p| self.runner.versions(&p.kind));
             // A plugin that cannot tell has no say.
             let spoken: Vec<_> = futures_util::future::join_all(asked)
@@ -117,20 +131,14 @@ impl Source {
                 .collect();
             list.version = version::negotiate(&list.versions, &spoken).unwrap_or(list.version);
         }
-        list
-    }
-
-    /// Lets plugins say whether they are ready, where they can.
-    async fn judge(&self, conf: Option<&ConfList>, status: NetworkStatus) -> NetworkStatus {
-        let Some(conf) = conf else { return status };
         let chain = Chain {
             conf,
             runner: &self.runner,
         };
-        match chain.status().await {
-            Ok(()) => status,
-            Err(e) => NetworkStatus::not_ready(crate::network::error::whole(&e)),
+        if let Err(e) = chain.status().await {
+            now.status = NetworkStatus::not_ready(crate::network::error::whole(&e));
         }
+        now
     }
 }
 

@@ -76,19 +76,15 @@ pub enum HostPortError {
     },
 }
 
-/// What the kernel was last told.
-#[derive(Debug, Default)]
-struct Told {
-    /// `None` when it is not known, as after a start.
-    rules: Option<Rules>,
-}
-
 /// All pods' ports of the host.
 #[derive(Debug)]
 pub struct HostPorts {
     name: TableName,
     table: Mutex<PortTable>,
-    told: tokio::sync::Mutex<Told>,
+    /// What the kernel was last told; `None` when it is not known, as after a start.
+    told: tokio::sync::Mutex<Option<Rules>>,
+    /// Links that may have been opened to 127.0.0.1 and not been closed yet.
+    opened: Mutex<BTreeSet<String>>,
 }
 
 impl HostPorts {
@@ -98,13 +94,14 @@ impl HostPorts {
             name,
             table: Mutex::default(),
             told: tokio::sync::Mutex::default(),
+            opened: Mutex::default(),
         }
     }
 
     /// Gives a pod its ports or says who has them.
     pub fn reserve(&self, pod: &PodNetwork) -> Result<(), HostPortError> {
         let label = format!("{}/{}", pod.namespace, pod.name);
-        Ok(self.table().reserve(&pod.id, &label, &pod.ports)?)
+        Ok(locked(&self.table).reserve(&pod.id, &label, &pod.ports)?)
     }
 
     /// Notes where packets go, for [`Self::apply`] to make it so.
@@ -128,50 +125,61 @@ impl HostPorts {
                 });
             }
         }
-        self.table().point(&pod.id, target);
+        let mut table = locked(&self.table);
+        table.point(&pod.id, target);
+        locked(&self.opened).extend(table.rules().links);
         Ok(())
     }
 
     /// Takes a pod's ports back, for [`Self::apply`] to make it so. Idempotent.
     pub fn release(&self, id: &Id) {
-        self.table().release(id);
+        locked(&self.table).release(id);
     }
 
     /// Makes the kernel do what is noted. Callers at the same time share one transaction.
     pub async fn apply(&self) -> Result<(), HostPortError> {
         let mut told = self.told.lock().await;
-        let rules = self.table().rules();
-        if told.rules.as_ref() == Some(&rules) {
+        let rules = locked(&self.table).rules();
+        if told.as_ref() == Some(&rules) {
             return Ok(());
         }
+        *told = None;
+        // The guard comes before what it guards, and goes after it.
+        let closed: BTreeSet<_> = locked(&self.opened)
+            .difference(&rules.links)
+            .cloned()
+            .collect();
+        set_localnet(&closed, false)?;
+        self.transact(&rules).await?;
+        set_localnet(&rules.links, true)?;
+        locked(&self.opened).retain(|link| !closed.contains(link));
+        *told = Some(rules);
+        Ok(())
+    }
+
+    async fn transact(&self, rules: &Rules) -> Result<(), HostPortError> {
         let Some(nft) = find_nft() else {
-            return match rules == Rules::default() {
+            return match *rules == Rules::default() {
                 // Nothing can have been published without it.
                 true => Ok(()),
                 false => Err(HostPortError::NoNft),
             };
         };
-        let before = told.rules.take().unwrap_or_default();
-        // The guard comes before what it guards, and goes after it.
-        let closed: BTreeSet<_> = before.links.difference(&rules.links).cloned().collect();
-        set_localnet(&closed, false)?;
-        let script = script::script(&self.name, &rules);
+        let script = script::script(&self.name, rules);
         let env = [("PATH", PATH.to_owned())];
         let output = process::run(&nft, &["-f", "-"], &env, script.as_bytes(), LIMIT)
             .await
             .map_err(HostPortError::Nft)?;
-        if !output.status.success() {
-            return Err(HostPortError::Refused(output.stderr));
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(HostPortError::Refused(output.stderr)),
         }
-        set_localnet(&rules.links, true)?;
-        told.rules = Some(rules);
-        Ok(())
     }
+}
 
-    fn table(&self) -> MutexGuard<'_, PortTable> {
-        // Every change is whole or not at all, so a panic elsewhere leaves nothing half done.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Locks what is whole at any time, so that a panic elsewhere leaves nothing half done.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The links of the host among those of an attachment that lead to pods: bridges, and links to one pod

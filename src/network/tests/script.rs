@@ -25,6 +25,7 @@ fn verbs_go_through_the_chain_in_order() {
             }
             host.conf("1.conflist", &list(&["one", "two"], ""));
             let network = host.network().await;
+            network.wait_ready(Duration::from_secs(60)).await.unwrap();
             let pod = host.pod().await;
             network.add(&pod).await.unwrap();
             network.check(&pod.id).await.unwrap();
@@ -73,6 +74,7 @@ fn what_the_list_switches_off_is_not_asked() {
             let off = r#","disableCheck":true,"disableGC":true"#;
             host.conf("1.conflist", &list(&["one"], off));
             let network = host.network().await;
+            network.wait_ready(Duration::from_secs(60)).await.unwrap();
             let pod = host.pod().await;
             network.add(&pod).await.unwrap();
             network.check(&pod.id).await.unwrap();
@@ -91,6 +93,7 @@ fn a_plugin_of_an_older_version_is_spoken_to_in_it() {
             // Debian's are of version 1.0.0.
             host.conf("1.conflist", &list(&["one", "tuning"], ""));
             let network = host.network().await;
+            network.wait_ready(Duration::from_secs(60)).await.unwrap();
             let pod = host.pod().await;
             network.add(&pod).await.unwrap();
             assert_eq!(host.input("one.ADD")["cniVersion"], "1.0.0");
@@ -115,12 +118,14 @@ fn a_plugin_says_when_it_is_not_ready() {
             );
             host.conf("1.conflist", &list(&["one"], ""));
             let network = host.network().await;
-            let status = network.status();
-            assert_eq!(status.reason, "NetworkPluginNotReady");
+            assert_eq!(network.status().reason, "NetworkPluginNotReady");
+            let mut current = network.inner.current.clone();
+            let now = current.wait_for(|now| now.conf.is_some()).await.unwrap();
             assert_eq!(
-                status.message,
+                now.status.message,
                 "network \"own\": plugin one: STATUS: agent is down (code 50)"
             );
+            drop(now);
             fs::write(&flag, "").unwrap();
             // Asked again at its own pace, or when something changes.
             host.conf("1.conflist", &list(&["one"], " "));
