@@ -16,8 +16,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::{
-    container::create::container_of_view,
     config::{Config, ConfigError},
+    container::create::container_of_view,
     cri::{
         server::{self, Drained, ServeError},
         socket::{Socket, SocketError},
@@ -59,7 +59,9 @@ pub enum DaemonError {
         source: io::Error,
     },
     /// Another daemon works on the same directory.
-    #[error("{0} is in use by another corten daemon; stop that one, or choose another --root and --runroot")]
+    #[error(
+        "{0} is in use by another corten daemon; stop that one, or choose another --root and --runroot"
+    )]
     InUse(PathBuf),
     /// An option that only shows to be wrong on this machine.
     #[error(transparent)]
@@ -157,7 +159,12 @@ async fn assemble(config: &Config) -> Result<Services, DaemonError> {
     namespaces::prepare_root(&layout.namespaces())?;
     let store = Store::open(&layout.records())?;
     let storage = open_storage(layout.storage()).await?;
-    let images = Images::open(images_config(config, &layout), storage.clone(), store.clone()).await?;
+    let images = Images::open(
+        images_config(config, &layout),
+        storage.clone(),
+        store.clone(),
+    )
+    .await?;
     // Before anything is collected: what containers stand on is in use.
     for rootfs in storage.rootfs_records() {
         images.adopt(rootfs.container.as_str(), &rootfs.layers);

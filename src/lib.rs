@@ -14,7 +14,7 @@ pub mod monitor;
 pub mod network;
 pub mod oci;
 pub mod pod;
-pub mod storage;
 pub mod services;
+pub mod storage;
 pub mod store;
 pub mod sys;

@@ -82,9 +82,8 @@ pub struct Settings {
 impl Services {
     /// Nothing of any container is left: the node is as if corten had never run on it.
     pub(crate) fn is_idle(&self) -> bool {
-        let empty = |dir: PathBuf| {
-            std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
-        };
+        let empty =
+            |dir: PathBuf| std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
         empty(self.layout.bundles()) && empty(self.layout.sandboxes())
     }
 

@@ -126,12 +126,13 @@ async fn send(
                 path: name.clone(),
                 source,
             })?;
-        if count == 0 {
-            return Ok(sender);
-        }
-        if sender.send(LoadRequest { chunk }).await.is_err() {
+        let last = count == 0;
+        if sender.send(LoadRequest { chunk, last }).await.is_err() {
             // The daemon has given up; its answer says why.
             std::future::pending::<()>().await;
+        }
+        if last {
+            return Ok(sender);
         }
     }
 }

@@ -142,6 +142,20 @@ pub fn markdown() -> String {
     text.trim_end().to_owned() + "\n"
 }
 
+impl Config {
+    /// All options with their values, for programs.
+    pub fn to_json(&self) -> serde_json::Value {
+        Self::OPTIONS
+            .iter()
+            .filter_map(|option| {
+                let value = serde_json::to_value(self.get(option.key)?).ok()?;
+                Some((option.key.to_owned(), value))
+            })
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,19 +230,5 @@ mod tests {
             page.contains(&markdown()),
             "replace the options in docs/configuration.md by the output of `corten config --markdown`"
         );
-    }
-}
-
-impl Config {
-    /// All options with their values, for programs.
-    pub fn to_json(&self) -> serde_json::Value {
-        Self::OPTIONS
-            .iter()
-            .filter_map(|option| {
-                let value = serde_json::to_value(self.get(option.key)?).ok()?;
-                Some((option.key.to_owned(), value))
-            })
-            .collect::<serde_json::Map<_, _>>()
-            .into()
     }
 }

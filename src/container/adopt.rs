@@ -37,11 +37,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 const TRIES: u32 = 5;
 
 /// Finds out what became of a container.
-pub(crate) async fn adopt(
-    services: &Arc<Services>,
-    id: &Id,
-    record: &ContainerRecord,
-) -> Adoption {
+pub(crate) async fn adopt(services: &Arc<Services>, id: &Id, record: &ContainerRecord) -> Adoption {
     if record.removing || record.state == ContainerState::Creating {
         // A monitor may be at work on it still; it ends with its container.
         if let Ok(Adopted::Alive(monitor)) = monitor::adopt(&create::paths(services, id)).await {
@@ -89,10 +85,6 @@ pub(crate) async fn adopt(
 }
 
 /// Whether a container was started by a daemon that died before it could note it.
-async fn started_meanwhile(
-    services: &Services,
-    id: &Id,
-    record: &ContainerRecord,
-) -> Option<i64> {
+async fn started_meanwhile(services: &Services, id: &Id, record: &ContainerRecord) -> Option<i64> {
     start::is_started(services, id, record).await.then(now)
 }

@@ -144,7 +144,10 @@ async fn try_create(
 
     let user = {
         let (services, id) = (services.clone(), id.clone());
-        let (record, home) = (record.clone(), (home.id.clone(), home.record.clone(), home.target));
+        let (record, home) = (
+            record.clone(),
+            (home.id.clone(), home.record.clone(), home.target),
+        );
         let handler = handler.clone();
         spawn_blocking(move || {
             let (pod_id, pod, target) = home;
@@ -280,7 +283,8 @@ fn write_spec(
         .map_err(ContainerError::Prepare)?;
     let mounts = resolve_mounts(container, views)?;
     let devices = resolve_devices(services, container, handler)?;
-    let filter = seccomp::load(services.seccomp(&container.security.seccomp)).map_err(ContainerError::Seccomp)?;
+    let filter = seccomp::load(services.seccomp(&container.security.seccomp))
+        .map_err(ContainerError::Seccomp)?;
     let cgroup = services
         .cgroup_parent(&home.id, &home.record.spec)
         .map_err(ContainerError::Cgroup)?
@@ -370,7 +374,12 @@ fn resolve_devices(
     if container.security.privileged && !handler.config.privileged_without_host_devices {
         all = device::host(Path::new("/dev")).map_err(ContainerError::Device)?;
     }
-    for device in services.settings.additional_devices.iter().chain(&container.devices) {
+    for device in services
+        .settings
+        .additional_devices
+        .iter()
+        .chain(&container.devices)
+    {
         for resolved in device::resolve(device).map_err(ContainerError::Device)? {
             all.retain(|d: &ResolvedDevice| d.path != resolved.path);
             all.push(resolved);

@@ -9,7 +9,8 @@ use crate::{
     monitor::MonitorError,
     oci::{
         RuntimeError, cgroup::CgroupError, device::DeviceError, handler::HandlerError,
-        mount::MountError, rootfs::RootfsError, seccomp::SeccompError, spec::SpecError, user::UserError,
+        mount::MountError, rootfs::RootfsError, seccomp::SeccompError, spec::SpecError,
+        user::UserError,
     },
     storage::StorageError,
     store::StoreError,
@@ -49,7 +50,9 @@ pub enum ContainerError {
     #[error("image of the container")]
     Image(#[source] ImageError),
     /// A container named as target of a PID namespace.
-    #[error("config.linux.security_context.namespace_options.target_id: {0:?} is not a running container of the pod")]
+    #[error(
+        "config.linux.security_context.namespace_options.target_id: {0:?} is not a running container of the pod"
+    )]
     Target(String),
     /// A directory or file of the container.
     #[error("{step} {path}")]
@@ -117,7 +120,9 @@ pub enum ContainerError {
         source: RuntimeError,
     },
     /// It does not die.
-    #[error("container {id}: its init, process {pid}, was killed but has not ended; it may be stuck in the kernel")]
+    #[error(
+        "container {id}: its init, process {pid}, was killed but has not ended; it may be stuck in the kernel"
+    )]
     Unkillable {
         /// The container.
         id: Id,

@@ -63,7 +63,12 @@ pub fn parse(text: &str) -> Option<i32> {
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let plain = |name: &str| NAMES.iter().find(|(n, _)| *n == name).map(|(_, number)| *number);
+    let plain = |name: &str| {
+        NAMES
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, number)| *number)
+    };
     if let Some(offset) = name.strip_prefix("RTMIN+") {
         return Some(34 + realtime_offset(offset)?);
     }
@@ -108,7 +113,17 @@ mod tests {
         ] {
             assert_eq!(parse(text), Some(number), "{text}");
         }
-        for text in ["", "0", "65", "-9", "SIGNOPE", "SIGRTMIN+31", "SIGRTMIN+-1", "RTMIN+", "9 "] {
+        for text in [
+            "",
+            "0",
+            "65",
+            "-9",
+            "SIGNOPE",
+            "SIGRTMIN+31",
+            "SIGRTMIN+-1",
+            "RTMIN+",
+            "9 ",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

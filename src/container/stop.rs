@@ -9,7 +9,12 @@ use tokio::{
 };
 
 use super::{End, error::ContainerError, record::ContainerRecord};
-use crate::{id::Id, monitor::{Monitor, Phase}, services::Services, sys::pidfd};
+use crate::{
+    id::Id,
+    monitor::{Monitor, Phase},
+    services::Services,
+    sys::pidfd,
+};
 
 /// How long a killed init may take to vanish before the runtime is asked to help.
 const KILLED: Duration = Duration::from_secs(2);

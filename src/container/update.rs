@@ -1,5 +1,7 @@
 //! Changing the limits of a container that lives.
 
+use tracing::info;
+
 use super::{error::ContainerError, record::ContainerRecord, spec::Resources};
 use crate::{id::Id, oci::spec, services::Services};
 
@@ -11,9 +13,13 @@ pub(crate) async fn update(
     changes: Resources,
 ) -> Result<Resources, ContainerError> {
     let handler = services.handler(&record.handler)?;
+    let merged = merge(record.resources.clone(), changes);
     let mut clamped = Vec::new();
-    let limits = spec::resources(&changes, &services.node, &mut clamped)
-        .map_err(ContainerError::Spec)?;
+    let limits =
+        spec::update(&merged, &services.node, &mut clamped).map_err(ContainerError::Spec)?;
+    for part in &clamped {
+        info!(container = %id, "{part}");
+    }
     handler
         .update(id, &limits)
         .await
@@ -21,7 +27,7 @@ pub(crate) async fn update(
             id: id.clone(),
             source,
         })?;
-    Ok(merge(record.resources.clone(), changes))
+    Ok(merged)
 }
 
 /// What is in force after `changes`: what they do not give stays as it was.

@@ -226,10 +226,18 @@ fn of_io(error: &io::Error) -> Kind {
 /// that cannot be run will never run, and a full disk or a limit may have room again.
 fn of_runtime_words(text: &str) -> Kind {
     let says = |what: &[&str]| what.iter().any(|words| text.contains(words));
-    if says(&["no space left on device", "disk quota exceeded", "too many open files"]) {
+    if says(&[
+        "no space left on device",
+        "disk quota exceeded",
+        "too many open files",
+    ]) {
         Kind::ResourceExhausted
-    } else if says(&["executable file not found", "no such file or directory", "permission denied", "exec format error"])
-    {
+    } else if says(&[
+        "executable file not found",
+        "no such file or directory",
+        "permission denied",
+        "exec format error",
+    ]) {
         Kind::InvalidArgument
     } else {
         Kind::Internal
@@ -247,7 +255,10 @@ mod tests {
             message: "exec: \"nope\": executable file not found in $PATH".into(),
         };
         assert_eq!(Classify::kind(&error), Kind::InvalidArgument);
-        assert_eq!(of_runtime_words("write /x: no space left on device"), Kind::ResourceExhausted);
+        assert_eq!(
+            of_runtime_words("write /x: no space left on device"),
+            Kind::ResourceExhausted
+        );
         assert_eq!(of_runtime_words("something else"), Kind::Internal);
     }
 

@@ -2,8 +2,8 @@
 
 pub mod backend;
 mod chunks;
-pub mod control_service;
 mod classify;
+pub mod control_service;
 pub mod convert;
 mod detached;
 pub mod image_service;

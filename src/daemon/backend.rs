@@ -71,7 +71,10 @@ impl Node {
         if self.set_aside.is_empty() {
             return String::new();
         }
-        format!("unreadable records were set aside: {}", self.set_aside.join("; "))
+        format!(
+            "unreadable records were set aside: {}",
+            self.set_aside.join("; ")
+        )
     }
 }
 
@@ -149,7 +152,12 @@ impl Backend for Node {
     }
 
     fn images(&self) -> Vec<Arc<ImageView>> {
-        self.services().images.list().iter().map(|i| view(i)).collect()
+        self.services()
+            .images
+            .list()
+            .iter()
+            .map(|i| view(i))
+            .collect()
     }
 
     fn image(&self, reference: &str) -> Outcome<Option<Arc<ImageView>>> {

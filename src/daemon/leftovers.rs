@@ -43,7 +43,10 @@ pub(super) fn remove_later(services: Arc<Services>, recovered: Recovered) {
         }
         for id in unknown(&services.layout.sandboxes(), &pods) {
             let dir = services.layout.sandbox(&id);
-            report(&id, mount::detach_all(&dir.join("shm")).and_then(|_| remove_dir(&dir)));
+            report(
+                &id,
+                mount::detach_all(&dir.join("shm")).and_then(|_| remove_dir(&dir)),
+            );
         }
         if let Err(error) = services.images.collect().await {
             warn!(%error, "layers that nothing uses stay");

@@ -9,11 +9,7 @@ mod containers;
 pub(super) use containers::gone_result as gone_container;
 
 use std::{
-    collections::BTreeMap,
-    future::Future,
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::Duration,
+    collections::BTreeMap, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -25,8 +21,9 @@ use super::{
     error::PodError,
     lane::Lane,
     msg::{Mailbox, Msg, PodOp, PodOutcome, PodResult, PodWaiter, SetUpFailure},
+    publish,
     record::PodRecord,
-    publish, recover, remove,
+    recover, remove,
     slot::Slot,
     state::{PodEvent, PodState},
     stop,
@@ -35,8 +32,8 @@ use super::{
 use crate::{
     container::{spec::ContainerMetadata, view::ContainerView},
     id::Id,
-    network::Attachment,
     monitor::{End, Monitor},
+    network::Attachment,
     services::Services,
 };
 
@@ -180,7 +177,9 @@ impl Actor {
                         let (record, me) = (self.record.clone(), self.me.clone());
                         let infra = self.infra.clone();
                         self.pod_job(async move {
-                            PodOutcome::Stopped(stop::stop(&services, &id, &record, infra, &me).await)
+                            PodOutcome::Stopped(
+                                stop::stop(&services, &id, &record, infra, &me).await,
+                            )
                         });
                         None
                     }
@@ -234,7 +233,12 @@ impl Actor {
                 self.retry_later(&error);
                 Err(error)
             }
-            PodOutcome::Removed(Ok(())) => match self.services.store.delete::<PodRecord>(self.id.as_str()).await {
+            PodOutcome::Removed(Ok(())) => match self
+                .services
+                .store
+                .delete::<PodRecord>(self.id.as_str())
+                .await
+            {
                 Ok(()) => {
                     self.gone = true;
                     Ok(())
@@ -255,7 +259,8 @@ impl Actor {
                 error!(what, "a job of the pod panicked");
                 let error = PodError::Panicked(what);
                 if self.record.state == PodState::Creating {
-                    self.set_up_failed(Some(PodError::Panicked("set-up".into()))).await;
+                    self.set_up_failed(Some(PodError::Panicked("set-up".into())))
+                        .await;
                 } else {
                     self.retry_later(&error);
                 }
@@ -270,8 +275,14 @@ impl Actor {
 
     async fn set_up_done(&mut self, up: PodUp) -> Result<(), PodError> {
         self.take_up(up);
-        self.record.state = std::mem::replace(&mut self.record.state, PodState::Creating).after(PodEvent::SetUp);
-        if let Err(e) = self.services.store.put(self.id.as_str(), &self.record).await {
+        self.record.state =
+            std::mem::replace(&mut self.record.state, PodState::Creating).after(PodEvent::SetUp);
+        if let Err(e) = self
+            .services
+            .store
+            .put(self.id.as_str(), &self.record)
+            .await
+        {
             self.change(PodEvent::RemoveAsked).await;
             self.lane.submit(PodOp::Remove, None);
             return Err(PodError::Record(e));
@@ -285,7 +296,12 @@ impl Actor {
     async fn set_up_failed(&mut self, left: Option<PodError>) {
         match left {
             None => {
-                if let Err(e) = self.services.store.delete::<PodRecord>(self.id.as_str()).await {
+                if let Err(e) = self
+                    .services
+                    .store
+                    .delete::<PodRecord>(self.id.as_str())
+                    .await
+                {
                     warn!(error = %e, "the record of a sandbox that failed stays until the next start");
                 }
                 self.gone = true;
@@ -339,7 +355,12 @@ impl Actor {
             warn!(trouble, "sandbox is {}", state.name());
         }
         self.record.state = state;
-        if let Err(e) = self.services.store.note(self.id.as_str(), &self.record).await {
+        if let Err(e) = self
+            .services
+            .store
+            .note(self.id.as_str(), &self.record)
+            .await
+        {
             warn!(error = %chain(&e), "the sandbox's record is behind");
         }
         self.publish();
@@ -368,7 +389,9 @@ impl Actor {
         let job = AssertUnwindSafe(job).catch_unwind();
         tokio::spawn(
             async move {
-                let outcome = job.await.unwrap_or_else(|p| PodOutcome::Broke(panic_text(&*p)));
+                let outcome = job
+                    .await
+                    .unwrap_or_else(|p| PodOutcome::Broke(panic_text(&*p)));
                 let _ = me.send(Msg::PodDone(outcome)).await;
             }
             .in_current_span(),

@@ -95,7 +95,13 @@ async fn try_set_up(
         step("adding the pod to the network").await;
         let netns = services.layout.sandbox_namespaces(id).join("net");
         let pod = PodNetwork::new(id, spec, netns).map_err(PodError::Annotations)?;
-        attachment = Some(services.network.add(&pod).await.map_err(PodError::Network)?);
+        attachment = Some(
+            services
+                .network
+                .add(&pod)
+                .await
+                .map_err(PodError::Network)?,
+        );
     }
     let ips = attachment
         .as_ref()
@@ -121,7 +127,10 @@ pub(crate) fn hostname(spec: &PodSpec) -> String {
 }
 
 fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn make_files(services: &Services, id: &Id, spec: &PodSpec) -> Result<(), PodError> {

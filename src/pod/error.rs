@@ -7,7 +7,10 @@ use crate::{
     id::Id,
     monitor::MonitorError,
     network::{NetworkError, cni::args::ArgsError, files::FilesError},
-    oci::{RuntimeError, cgroup::CgroupError, handler::HandlerError, seccomp::SeccompError, spec::SpecError},
+    oci::{
+        RuntimeError, cgroup::CgroupError, handler::HandlerError, seccomp::SeccompError,
+        spec::SpecError,
+    },
     store::StoreError,
     sys::namespaces::NamespaceError,
 };

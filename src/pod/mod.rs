@@ -116,7 +116,10 @@ impl Pods {
         for (id, record) in containers.records {
             let Ok(id) = Id::parse(&id) else { continue };
             recovered.containers.push(id.clone());
-            by_pod.entry(record.pod.clone()).or_default().push((id, record));
+            by_pod
+                .entry(record.pod.clone())
+                .or_default()
+                .push((id, record));
         }
         for (id, record) in sandboxes.records {
             let Ok(id) = Id::parse(&id) else { continue };

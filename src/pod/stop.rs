@@ -56,11 +56,7 @@ pub(super) async fn tear_down(
 ) -> Result<(), PodError> {
     let infra = infra::stop(services, id, record, infra).await;
     let network = match record.spec.namespaces.network {
-        Shared::Pod => services
-            .network
-            .del(id)
-            .await
-            .map_err(PodError::Network),
+        Shared::Pod => services.network.del(id).await.map_err(PodError::Network),
         Shared::Node => Ok(()),
     };
     // The namespaces are the last to go: the plugins may need them to release what they hold.

@@ -187,7 +187,10 @@ fn pod_config(options: &Options, n: u32, kind: &str) -> api::PodSandboxConfig {
             namespace: "bench".into(),
             attempt: 0,
         }),
-        log_directory: std::env::temp_dir().join("corten-bench").display().to_string(),
+        log_directory: std::env::temp_dir()
+            .join("corten-bench")
+            .display()
+            .to_string(),
         linux: Some(api::LinuxPodSandboxConfig {
             cgroup_parent: options.cgroup_parent.clone(),
             security_context: Some(api::LinuxSandboxSecurityContext {
@@ -209,7 +212,11 @@ async fn run_pod(client: &mut Client, config: &api::PodSandboxConfig) -> Outcome
         config: Some(config.clone()),
         ..Default::default()
     };
-    Ok(client.run_pod_sandbox(request).await?.into_inner().pod_sandbox_id)
+    Ok(client
+        .run_pod_sandbox(request)
+        .await?
+        .into_inner()
+        .pod_sandbox_id)
 }
 
 async fn create(
@@ -246,7 +253,11 @@ async fn create(
         }),
         sandbox_config: Some(config.clone()),
     };
-    Ok(client.create_container(request).await?.into_inner().container_id)
+    Ok(client
+        .create_container(request)
+        .await?
+        .into_inner()
+        .container_id)
 }
 
 async fn start(client: &mut Client, container: &str) -> Outcome<()> {

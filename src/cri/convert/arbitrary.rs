@@ -138,10 +138,10 @@ fn message<M: Message + Default + std::fmt::Debug>(depth: u32) -> impl Strategy<
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn any_pod_is_accepted_or_refused(mut config in message::<api::PodSandboxConfig>(4), handler in ".{0,5}") {
+    fn any_pod_is_accepted_or_refused(mut config in message::<api::PodSandboxConfig>(3), handler in ".{0,5}") {
         config.metadata = pod_metadata();
         match pod::spec(Some(config), handler) {
             Ok(spec) => {
@@ -153,7 +153,7 @@ proptest! {
     }
 
     #[test]
-    fn any_container_is_accepted_or_refused(mut config in message::<api::ContainerConfig>(4)) {
+    fn any_container_is_accepted_or_refused(mut config in message::<api::ContainerConfig>(3)) {
         config.metadata = Some(api::ContainerMetadata { name: "c".into(), attempt: 0 });
         config.image = Some(api::ImageSpec { image: "i".into(), ..Default::default() });
         match container::spec(Some(config)) {

@@ -142,7 +142,7 @@ fn info(container: &ContainerView) -> HashMap<String, String> {
         "step": container.step,
         "snapshotKey": container.id,
         "privileged": container.spec.security.privileged,
-        "runtimeSpec": container.runtime_spec,
+        "runtimeSpecPath": container.runtime_spec,
     });
     HashMap::from([("info".to_owned(), info.to_string())])
 }

@@ -7,6 +7,7 @@ mod images;
 mod life;
 mod node;
 mod pods;
+mod protocol;
 
 use std::{sync::Arc, sync::Mutex, time::Duration};
 

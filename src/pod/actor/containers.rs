@@ -127,9 +127,7 @@ impl Actor {
         match &op {
             ContainerOp::Stop(deadline) => slot.sharpen(*deadline),
             // Whoever wants it gone does not wait for another's grace period.
-            ContainerOp::Remove
-                if matches!(slot.lane.running(), Some(ContainerOp::Stop(_))) =>
-            {
+            ContainerOp::Remove if matches!(slot.lane.running(), Some(ContainerOp::Stop(_))) => {
                 slot.sharpen(Instant::now());
             }
             _ => {}
@@ -251,7 +249,10 @@ impl Actor {
                 });
             }
             ContainerOp::Stop(_) => match (&record.state, monitor) {
-                (ContainerState::Created { .. } | ContainerState::Running { .. }, Some(monitor)) => {
+                (
+                    ContainerState::Created { .. } | ContainerState::Running { .. },
+                    Some(monitor),
+                ) => {
                     let by = slot.stop_by.subscribe();
                     self.container_job(id, async move {
                         ContainerOutcome::Stopped(
@@ -406,7 +407,12 @@ impl Actor {
     async fn create_failed(&mut self, id: &Id, left: Option<ContainerError>) {
         match left {
             None => {
-                if let Err(e) = self.services.store.delete::<ContainerRecord>(id.as_str()).await {
+                if let Err(e) = self
+                    .services
+                    .store
+                    .delete::<ContainerRecord>(id.as_str())
+                    .await
+                {
                     warn!(error = %chain(&e), container = %id, "the record of a container that failed stays until the next start");
                 }
                 self.unname(id);
@@ -439,7 +445,10 @@ impl Actor {
 
     async fn adopted(&mut self, id: &Id, adoption: Adoption) {
         match adoption {
-            Adoption::Alive { monitor, started_at } => {
+            Adoption::Alive {
+                monitor,
+                started_at,
+            } => {
                 if let Some(slot) = self.containers.get_mut(id) {
                     slot.monitor = Some(monitor.clone());
                 }

@@ -1,7 +1,5 @@
 //! The built command: arguments, messages and exit codes, and its own service against a small server.
 
-#![allow(clippy::unwrap_used)]
-
 use std::{
     io::Write,
     path::Path,
