@@ -339,6 +339,8 @@ impl Node {
         config: &PodSandboxConfig,
         container: &ContainerConfig,
     ) -> (ContainerStatus, String) {
+        // What an earlier one of this name logged is not its output.
+        let _ = std::fs::remove_dir_all(self.completed(config).log_directory);
         let pod = self.pod(config).await;
         let id = self.launch(&pod, config, container).await;
         let status = self.exit(&id).await;

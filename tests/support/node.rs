@@ -409,18 +409,20 @@ pub(crate) fn corten() -> Command {
     command
 }
 
-/// The monitor: as the environment says, or built beside the program under test.
+/// The monitor: as the environment says, or as `make monitor` builds it. Another build will not do, for it is
+/// the first process of pods too, where no loader is.
 pub(crate) fn monitor_program() -> PathBuf {
     if let Some(path) = std::env::var_os("CORTEN_CONMON") {
         return path.into();
     }
-    let path = Path::new(env!("CARGO_BIN_EXE_corten")).with_file_name("corten-conmon");
-    assert!(
-        path.exists(),
-        "{} is not there: cargo build --workspace makes it",
-        path.display()
-    );
-    path
+    let here = Path::new(env!("CARGO_BIN_EXE_corten"));
+    let path = here.with_file_name("../release/corten-conmon");
+    path.canonicalize().unwrap_or_else(|e| {
+        panic!(
+            "{}: {e}; `make monitor` builds it, and contrib/test does so before it runs these tests",
+            path.display()
+        )
+    })
 }
 
 /// Two middle bytes of a /24 below 10/8 that no route of the machine leads to.
