@@ -26,7 +26,9 @@ async fn guarded(content: Content, realm: String) -> Server {
         }
         Reply::new(401, "{}").header(
             "WWW-Authenticate",
-            format!("Bearer realm=\"{realm}\",service=\"reg\",scope=\"repository:other:pull,push\""),
+            format!(
+                "Bearer realm=\"{realm}\",service=\"reg\",scope=\"repository:other:pull,push\""
+            ),
         )
     })
     .await
@@ -37,7 +39,10 @@ async fn a_token_service_is_asked_for_this_repository_alone() {
     let tokens = Server::start(|request, _| match request.header("authorization") {
         // base64 of user:pass
         "Basic dXNlcjpwYXNz" => Reply::new(200, r#"{"token":"good","expires_in":60}"#),
-        _ => Reply::new(401, r#"{"errors":[{"code":"UNAUTHORIZED","message":"who?"}]}"#),
+        _ => Reply::new(
+            401,
+            r#"{"errors":[{"code":"UNAUTHORIZED","message":"who?"}]}"#,
+        ),
     })
     .await;
     let made = small("token");
@@ -63,10 +68,12 @@ async fn a_token_service_is_asked_for_this_repository_alone() {
     assert!(asked[0].path.contains("service=reg"));
     assert!(!asked[0].path.contains("push"));
     // The registry itself never saw the password.
-    assert!(registry
-        .requests()
-        .iter()
-        .all(|r| !r.header("authorization").starts_with("Basic")));
+    assert!(
+        registry
+            .requests()
+            .iter()
+            .all(|r| !r.header("authorization").starts_with("Basic"))
+    );
 
     let error = setup
         .pull_as(&name, basic("user", "wrong"))
@@ -128,7 +135,11 @@ async fn a_token_that_runs_out_is_renewed() {
     let tokens = Server::start(|_, n| Reply::new(200, format!(r#"{{"token":"t{n}"}}"#))).await;
     let realm = format!("http://{}/", tokens.addr);
     let registry = Server::start(move |request, _| {
-        let wanted = if request.is_blob() { "Bearer t1" } else { "Bearer t0" };
+        let wanted = if request.is_blob() {
+            "Bearer t1"
+        } else {
+            "Bearer t0"
+        };
         if request.path == "/v2/" || request.header("authorization") == wanted {
             return serve(&content, request);
         }
@@ -183,10 +194,12 @@ async fn nothing_crosses_a_redirect_to_another_host() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated);
     assert!(!format!("{error:?} {}", text(&error)).contains("hidden-query"));
-    assert!(storage
-        .requests()
-        .iter()
-        .all(|r| r.header("authorization").is_empty()));
+    assert!(
+        storage
+            .requests()
+            .iter()
+            .all(|r| r.header("authorization").is_empty())
+    );
 }
 
 #[tokio::test]
@@ -220,10 +233,12 @@ async fn a_mirror_does_not_get_the_registrys_password() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated);
-    assert!(mirror
-        .requests()
-        .iter()
-        .all(|r| r.header("authorization").is_empty()));
+    assert!(
+        mirror
+            .requests()
+            .iter()
+            .all(|r| r.header("authorization").is_empty())
+    );
     // Credentials that name the mirror are for it.
     let named = Auth {
         server_address: mirror.addr.to_string(),

@@ -103,7 +103,11 @@ async fn silence_is_noticed_and_bounded() {
     .await;
     let error = setup.pull(&registry.name("app:v1")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(text(&error).contains("nothing came for"), "{}", text(&error));
+    assert!(
+        text(&error).contains("nothing came for"),
+        "{}",
+        text(&error)
+    );
     assert_eq!(registry.count(&digest(&made.layers[0].blob)), 3);
     assert_eq!(setup.layers(), 0);
     assert!(setup.images.list().is_empty());
@@ -125,7 +129,10 @@ async fn trouble_that_passes_is_waited_out_and_other_trouble_is_not() {
 
     let hopeless = Server::start(|request, _| match request.path.as_str() {
         "/v2/" => Reply::new(200, ""),
-        _ => Reply::new(403, r#"{"errors":[{"code":"DENIED","message":"not\nyou"}]}"#),
+        _ => Reply::new(
+            403,
+            r#"{"errors":[{"code":"DENIED","message":"not\nyou"}]}"#,
+        ),
     })
     .await;
     let error = setup.pull(&hopeless.name("app:v1")).await.unwrap_err();
@@ -167,11 +174,17 @@ async fn what_does_not_match_its_digest_is_refused() {
         manifest["layers"][1]["size"] = json!(other.blob.len());
     });
     let mut wrong_diff = Content::default().with("v1", &lying);
-    wrong_diff.blobs.insert(digest(&other.blob), other.blob.clone());
+    wrong_diff
+        .blobs
+        .insert(digest(&other.blob), other.blob.clone());
     let by_tag = "app:v1".to_owned();
     let by_digest = format!("app@{}", made.digest());
     for (what, content, name) in [
-        ("layer", swap(digest(&made.layers[1].blob), flipped), &by_tag),
+        (
+            "layer",
+            swap(digest(&made.layers[1].blob), flipped),
+            &by_tag,
+        ),
         ("layer", swap(digest(&made.layers[1].blob), longer), &by_tag),
         ("uncompressed layer", wrong_diff, &by_tag),
         ("configuration", swap(made.id(), b"{}".to_vec()), &by_tag),
@@ -386,4 +399,69 @@ async fn a_blob_that_one_place_lacks_comes_from_the_next() {
     setup.pull("r.example/app:v1").await.unwrap();
     assert_eq!(registry.count(&digest(&made.layers[0].blob)), 1);
     assert_eq!(registry.count("/v1"), 0);
+}
+
+/// A file system of so many bytes, gone with this.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    fn new(size: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let done = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(dir.path())
+            .status()
+            .unwrap();
+        assert!(done.success());
+        Self(dir)
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(self.0.path())
+            .status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_called_that_and_leaves_room_again() {
+    let big = image(
+        Family::Oci,
+        vec![layer(Packing::Gzip, &[file("big", noise(12 << 20, 5))])],
+    );
+    let fits = small("fits");
+    let content = Content::default().with("big", &big).with("fits", &fits);
+    let registry = Server::holding(content).await;
+    let disk = Small::new("8m");
+    let setup = Setup::at(tempfile::tempdir_in(disk.0.path()).unwrap(), |_, _| {}).await;
+    let error = setup.pull(&registry.name("app:big")).await.unwrap_err();
+    assert!(
+        matches!(error, ImageError::DiskFull { .. }),
+        "{}",
+        text(&error)
+    );
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    let archive = noise(12 << 20, 6);
+    let error = setup
+        .images
+        .load_reader(archive.as_slice(), Default::default())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.kind(),
+        ErrorKind::ResourceExhausted,
+        "{}",
+        text(&error)
+    );
+    // What was begun is deleted behind the scenes.
+    let mut tries = 0;
+    while let Err(error) = setup.pull(&registry.name("app:fits")).await {
+        tries += 1;
+        assert!(tries < 500, "{}", text(&error));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(setup.images.list()[0].id, fits.id());
 }

@@ -1,9 +1,6 @@
 //! Images made on the spot.
 
-use std::{
-    collections::HashMap,
-    io::Write,
-};
+use std::{collections::HashMap, io::Write};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -81,8 +78,7 @@ fn pack(tar: &[u8], packing: Packing) -> Vec<u8> {
     match packing {
         Packing::Plain => tar.to_vec(),
         Packing::Gzip => {
-            let mut gz =
-                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             gz.write_all(tar).unwrap();
             gz.finish().unwrap()
         }

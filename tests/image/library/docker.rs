@@ -22,6 +22,8 @@ const HTPASSWD: &str = "someone:$2b$05$DkKaEoAv0nFVLwS.M29BoeNlh/fmdxOK66kwDoEB0
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) tls: bool,
+    /// One certificate that is its own authority, as administrators make them.
+    pub(crate) self_signed: bool,
     pub(crate) password: bool,
 }
 
@@ -51,7 +53,7 @@ impl Registry {
             path("data")
         );
         if options.tls {
-            certificate(dir.path());
+            certificate(dir.path(), options.self_signed);
             config.push_str(&format!(
                 "  tls: {{certificate: {}, key: {}}}\n",
                 path("server.crt"),
@@ -120,8 +122,13 @@ impl Registry {
         for blob in image.blobs() {
             self.push_blob(repository, &blob).await;
         }
-        self.push_manifest(repository, &image.digest(), image.media_type, &image.manifest)
-            .await;
+        self.push_manifest(
+            repository,
+            &image.digest(),
+            image.media_type,
+            &image.manifest,
+        )
+        .await;
         self.push_manifest(repository, tag, image.media_type, &image.manifest)
             .await;
     }
@@ -182,7 +189,7 @@ impl Registry {
 }
 
 /// An authority, and a certificate by it for 127.0.0.1.
-fn certificate(dir: &Path) {
+fn certificate(dir: &Path, self_signed: bool) {
     let openssl = |args: &[&str]| {
         let output = Command::new("openssl")
             .args(args)
@@ -196,7 +203,22 @@ fn certificate(dir: &Path) {
             String::from_utf8_lossy(&output.stderr)
         );
     };
-    let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+    let curve = [
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+    ];
+    if self_signed {
+        let mut own = vec!["req", "-x509", "-days", "2", "-subj", "/CN=self"];
+        own.extend(curve);
+        own.extend(["-addext", "subjectAltName=IP:127.0.0.1"]);
+        own.extend(["-keyout", "server.key", "-out", "server.crt"]);
+        openssl(&own);
+        fs::copy(dir.join("server.crt"), dir.join("ca.crt")).unwrap();
+        return;
+    }
     let mut authority = vec!["req", "-x509", "-days", "2", "-subj", "/CN=test authority"];
     authority.extend(curve);
     authority.extend(["-keyout", "ca.key", "-out", "ca.crt"]);
@@ -211,7 +233,20 @@ fn certificate(dir: &Path) {
     )
     .unwrap();
     openssl(&[
-        "x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
-        "-CAcreateserial", "-days", "2", "-extfile", "ext", "-out", "server.crt",
+        "x509",
+        "-req",
+        "-in",
+        "server.csr",
+        "-CA",
+        "ca.crt",
+        "-CAkey",
+        "ca.key",
+        "-CAcreateserial",
+        "-days",
+        "2",
+        "-extfile",
+        "ext",
+        "-out",
+        "server.crt",
     ]);
 }

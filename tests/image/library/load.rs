@@ -20,7 +20,10 @@ use super::{
 type Files = BTreeMap<String, Vec<u8>>;
 
 fn blob(files: &mut Files, bytes: &[u8]) {
-    files.insert(format!("blobs/sha256/{}", &digest(bytes)[7..]), bytes.to_vec());
+    files.insert(
+        format!("blobs/sha256/{}", &digest(bytes)[7..]),
+        bytes.to_vec(),
+    );
 }
 
 fn layout(images: &[(&Image, Value)]) -> Files {
@@ -31,8 +34,10 @@ fn layout(images: &[(&Image, Value)]) -> Files {
             blob(&mut files, &bytes);
         }
         blob(&mut files, &image.manifest);
-        entries.push(json!({"mediaType": image.media_type, "digest": image.digest(),
-            "size": image.manifest.len(), "annotations": annotations}));
+        entries.push(
+            json!({"mediaType": image.media_type, "digest": image.digest(),
+            "size": image.manifest.len(), "annotations": annotations}),
+        );
     }
     let index = json!({"schemaVersion": 2, "manifests": entries});
     files.insert("index.json".into(), index.to_string().into_bytes());
@@ -70,7 +75,9 @@ fn tarball(files: &Files) -> Vec<u8> {
         let mut header = tar::Header::new_gnu();
         header.set_size(data.len() as u64);
         header.set_mode(0o644);
-        builder.append_data(&mut header, path, data.as_slice()).unwrap();
+        builder
+            .append_data(&mut header, path, data.as_slice())
+            .unwrap();
     }
     builder.into_inner().unwrap()
 }
@@ -150,7 +157,9 @@ async fn a_layout_as_directory_file_and_stream() {
         setup.images.remove(full).await.unwrap();
     }
     assert_eq!(
-        std::fs::read_dir(setup.dir.path().join("tmp")).unwrap().count(),
+        std::fs::read_dir(setup.dir.path().join("tmp"))
+            .unwrap()
+            .count(),
         0
     );
 }
@@ -256,7 +265,11 @@ async fn docker_archives_old_and_new() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn real_tools_write_what_we_load() {
     // skopeo, where it is installed, is a second opinion on both formats.
-    if std::process::Command::new("skopeo").arg("--version").output().is_err() {
+    if std::process::Command::new("skopeo")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
         return;
     }
     let made = image(
@@ -269,10 +282,7 @@ async fn real_tools_write_what_we_load() {
         &layout(&[(&made, json!({"org.opencontainers.image.ref.name": "v1"}))]),
         &source,
     );
-    for (kind, out) in [
-        ("docker-archive", "docker.tar"),
-        ("oci-archive", "oci.tar"),
-    ] {
+    for (kind, out) in [("docker-archive", "docker.tar"), ("oci-archive", "oci.tar")] {
         let out = setup.dir.path().join(out);
         let done = std::process::Command::new("skopeo")
             .args(["--insecure-policy", "--tmpdir"])
@@ -282,14 +292,21 @@ async fn real_tools_write_what_we_load() {
             .arg(format!("{kind}:{}:r.example/app:v2", out.display()))
             .output()
             .unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
         let loaded = setup
             .images
             .load_path(&out, LoadOptions::default())
             .await
             .unwrap();
         assert_eq!(loaded[0].repo_tags, ["r.example/app:v2"], "{kind}");
-        assert_eq!(setup.layer_file(&loaded[0].layers[0], "a").unwrap(), noise(50_000, 9));
+        assert_eq!(
+            setup.layer_file(&loaded[0].layers[0], "a").unwrap(),
+            noise(50_000, 9)
+        );
         setup.images.remove(&loaded[0].id).await.unwrap();
     }
 }
@@ -312,7 +329,11 @@ async fn what_cannot_be_loaded_is_said() {
     let path_of = |bytes: &[u8]| format!("blobs/sha256/{}", &digest(bytes)[7..]);
     let missing = path_of(&made.layers[0].blob);
     let cases: Vec<(Vec<u8>, ErrorKind, String)> = vec![
-        (b"not a tar at all".to_vec(), ErrorKind::InvalidArgument, String::new()),
+        (
+            b"not a tar at all".to_vec(),
+            ErrorKind::InvalidArgument,
+            String::new(),
+        ),
         (Vec::new(), ErrorKind::InvalidArgument, "neither".into()),
         (
             tarball(&Files::from([("x".into(), b"y".to_vec())])),

@@ -106,8 +106,10 @@ pub(crate) fn serve(content: &Content, request: &Request) -> Reply {
             return Reply::new(200, blob);
         }
         let last = blob.len() - 1;
-        return Reply::new(206, &blob[from..])
-            .header("Content-Range", format!("bytes {from}-{last}/{}", blob.len()));
+        return Reply::new(206, &blob[from..]).header(
+            "Content-Range",
+            format!("bytes {from}-{last}/{}", blob.len()),
+        );
     }
     match content.manifests.get(key) {
         Some((media_type, bytes)) => {

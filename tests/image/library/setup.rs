@@ -34,7 +34,11 @@ impl Setup {
 
     /// With a configuration, or files in the directory, of the test's choice.
     pub(crate) async fn with(change: impl FnOnce(&Path, &mut ImagesConfig)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap(), change).await
+    }
+
+    /// In a directory of the test's choice.
+    pub(crate) async fn at(dir: TempDir, change: impl FnOnce(&Path, &mut ImagesConfig)) -> Self {
         let mut config = config(dir.path());
         change(dir.path(), &mut config);
         let storage = Storage::open(dir.path()).unwrap();
