@@ -1,3 +1,7 @@
 //! The `corten` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    corten::cli::main(|config| corten::daemon::run(config).map_err(Into::into))
+}

@@ -1,6 +1,6 @@
 //! What is kept of a container on disk.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,8 @@ pub struct ContainerRecord {
     pub stop_signal: i32,
     /// Who its init runs as, once known.
     pub user: Option<UserIds>,
+    /// Images that are mounted, by path in the container: what each is known by.
+    pub mount_images: BTreeMap<PathBuf, String>,
     /// Limits in force.
     pub resources: Resources,
     /// The boot it was made in (`/proc/sys/kernel/random/boot_id`).

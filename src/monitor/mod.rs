@@ -1,1 +1,28 @@
-//! To come.
+//! The daemon's side of the monitors: one small process per container that outlives the daemon.
+//!
+//! [`spawn`] starts a monitor and has it create the container; [`adopt`] finds one again after a restart
+//! of the daemon. Both give a [`Monitor`], a handle on the one connection to it.
+
+mod adopt;
+mod client;
+mod error;
+mod exec;
+mod link;
+mod pipe;
+mod request;
+mod spawn;
+
+pub use adopt::{Adopted, MonitorPaths, adopt, read_exit_record};
+pub use client::{Monitor, TerminalSize};
+pub use error::MonitorError;
+pub use exec::{ExecEnd, ExecRequest, ExecResult, Output, RunningExec, StartExec};
+pub use request::{CreateRequest, End, ExitRecord, ExitStatus};
+pub use spawn::{Created, MonitorBinary, spawn};
+
+pub use corten_conmon::{
+    config::{LogConfig, MIN_LOG_SIZE, Stdin},
+    ctl::{CreateFailure, Phase, Refusal, Stage},
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,370 @@
-//! To come.
+//! Networks of pods: CNI plugins, ports of the host, and the files that tell a pod of its network.
+//!
+//! Each attachment is recorded before the first plugin runs, with the configuration used: detaching needs neither the
+//! configuration directory nor the pod's namespace, and whatever was begun is found again after a crash.
+
+pub mod attachment;
+pub mod cni;
+pub mod error;
+pub mod files;
+pub mod gc;
+pub mod hostport;
+pub mod process;
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::{
+    sync::{RwLock, watch},
+    task::AbortHandle,
+};
+
+pub use attachment::{Attachment, PodIp, PodNetwork};
+pub use cni::args::Bandwidth;
+pub use error::NetworkError;
+pub use gc::GcReport;
+
+use crate::{id::Id, sys::namespaces};
+use cni::{
+    args,
+    cache::{Cache, Entry, Intent, Outcome},
+    chain::{Chain, ChainError},
+    plugin::Runner,
+    watch::{Current, Source},
+};
+use hostport::{HostPortError, HostPorts, TableName, Target};
+
+/// What a network is made of.
+#[derive(Debug, Clone)]
+pub struct NetworkConfig {
+    /// Directory of CNI configurations; it may come into being later.
+    pub conf_dir: PathBuf,
+    /// Directories of CNI plugins, searched in this order.
+    pub plugin_dirs: Vec<PathBuf>,
+    /// Directory of our records.
+    pub cache_dir: PathBuf,
+    /// Name of the network to use; `None` takes the first configuration by file name.
+    pub default_network: Option<String>,
+    /// Tells the packet filter tables of several daemons apart: lower-case letters, digits, underscores.
+    pub tag: String,
+    /// How long one call of a plugin may take.
+    pub plugin_timeout: Duration,
+    /// How many plugins run side by side.
+    pub plugins_at_once: usize,
+    /// Whether plugins that can are told, after a start, to forget all pods but ours. Not for networks
+    /// shared with another runtime.
+    pub plugin_gc: bool,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self {
+            conf_dir: "/etc/cni/net.d".into(),
+            plugin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
+            cache_dir: "/var/lib/corten/cni".into(),
+            default_network: None,
+            tag: "default".into(),
+            plugin_timeout: Duration::from_secs(120),
+            plugins_at_once: 64,
+            plugin_gc: true,
+        }
+    }
+}
+
+/// Whether pods can be attached, and why not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkStatus {
+    /// They can.
+    pub ready: bool,
+    /// One word; empty when ready.
+    pub reason: &'static str,
+    /// A sentence; empty when ready.
+    pub message: String,
+}
+
+impl NetworkStatus {
+    pub(crate) fn ready() -> Self {
+        Self {
+            ready: true,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn not_ready(message: String) -> Self {
+        Self {
+            ready: false,
+            reason: "NetworkPluginNotReady",
+            message,
+        }
+    }
+}
+
+/// The network of all pods. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Network {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: NetworkConfig,
+    runner: Runner,
+    cache: Cache,
+    current: watch::Receiver<Current>,
+    watcher: AbortHandle,
+    ports: HostPorts,
+    /// Those with a record from before this start and not attached anew since.
+    earlier: Mutex<BTreeSet<Id>>,
+    /// Attaching holds it shared: plugins must not be told which pods there are while one comes into being.
+    attaching: RwLock<()>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.watcher.abort();
+    }
+}
+
+impl Network {
+    /// Reads configuration and records, and follows the configuration from then on.
+    pub async fn open(config: NetworkConfig) -> Result<Self, NetworkError> {
+        let name = TableName::of_tag(&config.tag)?;
+        let runner = Runner::new(
+            &config.plugin_dirs,
+            config.plugin_timeout,
+            config.plugins_at_once,
+        );
+        let cache = Cache::open(config.cache_dir.clone()).await?;
+        let ports = HostPorts::new(name);
+        let mut earlier = BTreeSet::new();
+        for id in cache.ids().await? {
+            // One record that is no good is no reason not to start.
+            match cache.load(&id).await {
+                Ok(Entry::Known { intent, outcome }) => {
+                    remember(&ports, &intent, outcome.as_deref())
+                }
+                Ok(Entry::None | Entry::Unreadable) => {}
+                Err(e) => tracing::warn!(sandbox = %id, "{}", error::whole(&e)),
+            }
+            earlier.insert(id);
+        }
+        let (current, watcher) = cni::watch::follow(Source {
+            dir: config.conf_dir.clone(),
+            plugin_dirs: config.plugin_dirs.clone(),
+            network: config.default_network.clone(),
+            runner: runner.clone(),
+        })
+        .await;
+        let inner = Inner {
+            config,
+            runner,
+            cache,
+            current,
+            watcher,
+            ports,
+            earlier: Mutex::new(earlier),
+            attaching: RwLock::default(),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Whether pods can be attached. From memory.
+    pub fn status(&self) -> NetworkStatus {
+        self.inner.current.borrow().status.clone()
+    }
+
+    /// Name of the network new pods are attached to. From memory.
+    pub fn network_name(&self) -> Option<String> {
+        let current = self.inner.current.borrow();
+        current.conf.as_ref().map(|conf| conf.name.clone())
+    }
+
+    /// Waits until pods can be attached.
+    pub async fn wait_ready(&self, limit: Duration) -> Result<(), NetworkError> {
+        let mut current = self.inner.current.clone();
+        let ready = current.wait_for(|now| now.status.ready);
+        match tokio::time::timeout(limit, ready).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(NetworkError::NotReady(self.status().message)),
+        }
+    }
+
+    /// Attaches a pod. On failure what was done is undone; should that fail, too, [`Self::del`] does it later.
+    ///
+    /// A pod that already is attached, or was in part, is detached first. When this future is dropped the
+    /// plugin that runs is killed; [`Self::del`] cleans up.
+    pub async fn add(&self, pod: &PodNetwork) -> Result<Attachment, NetworkError> {
+        let inner = &*self.inner;
+        let _attaching = inner.attaching.read().await;
+        let Some(conf) = inner.current.borrow().conf.clone() else {
+            return Err(NetworkError::NotReady(self.status().message));
+        };
+        args::cni_args(pod)?;
+        if inner.cache.load(&pod.id).await? != Entry::None {
+            self.del(&pod.id).await?;
+        }
+        inner.earlier().remove(&pod.id);
+        inner.ports.reserve(pod)?;
+        let native = !pod.ports.is_empty() && !conf.has_capability("portMappings");
+        let intent = Intent::new(pod.clone(), (*conf).clone(), native);
+        if let Err(e) = inner.cache.begin(&intent).await {
+            inner.ports.release(&pod.id);
+            return Err(e.into());
+        }
+        let mut result = None;
+        match inner.attach(&intent, &mut result).await {
+            Ok(attachment) => Ok(attachment),
+            Err(e) => {
+                if let Err(undo) = inner.detach(&intent, result.as_ref()).await {
+                    tracing::warn!(sandbox = %pod.id, "undoing a failed attachment: {}", error::whole(&undo));
+                }
+                Err(e)
+            }
+        }
+    }
+
+    /// Asks the plugins whether a pod still is attached as it was.
+    pub async fn check(&self, id: &Id) -> Result<(), NetworkError> {
+        match self.inner.cache.load(id).await? {
+            Entry::Known {
+                intent,
+                outcome: Some(outcome),
+            } => Ok(self
+                .inner
+                .chain(&intent)
+                .check(&intent.pod, &outcome.result)
+                .await?),
+            Entry::Known { .. } => Err(NetworkError::Incomplete(id.clone())),
+            Entry::None | Entry::Unreadable => Err(NetworkError::NotAttached(id.clone())),
+        }
+    }
+
+    /// Detaches a pod with the configuration it was attached with. Idempotent; to be tried again after a failure.
+    pub async fn del(&self, id: &Id) -> Result<(), NetworkError> {
+        let inner = &*self.inner;
+        match inner.cache.load(id).await? {
+            Entry::Known { intent, outcome } => {
+                let result = outcome.as_ref().map(|o| &o.result);
+                inner.detach(&intent, result).await?;
+            }
+            Entry::None => {
+                inner.ports.release(id);
+                inner.ports.apply().await?;
+            }
+            Entry::Unreadable => {
+                inner.ports.release(id);
+                inner.ports.apply().await?;
+                inner.detach_unknown(id).await;
+                inner.cache.forget(id).await?;
+            }
+        }
+        inner.earlier().remove(id);
+        Ok(())
+    }
+
+    /// All sandboxes that are attached, wholly or in part.
+    pub async fn cached(&self) -> Result<Vec<Id>, NetworkError> {
+        Ok(self.inner.cache.ids().await?)
+    }
+
+    /// How a sandbox is attached; `None` when it is not, or only in part.
+    pub async fn attachment(&self, id: &Id) -> Result<Option<Attachment>, NetworkError> {
+        Ok(match self.inner.cache.load(id).await? {
+            Entry::Known { outcome, .. } => outcome.map(|o| o.attachment),
+            Entry::None | Entry::Unreadable => None,
+        })
+    }
+}
+
+impl Inner {
+    fn chain<'a>(&'a self, intent: &'a Intent) -> Chain<'a> {
+        Chain {
+            conf: &intent.conf,
+            runner: &self.runner,
+        }
+    }
+
+    fn earlier(&self) -> MutexGuard<'_, BTreeSet<Id>> {
+        // A set of identifiers is never half changed.
+        self.earlier.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn attach(
+        &self,
+        intent: &Intent,
+        result: &mut Option<Value>,
+    ) -> Result<Attachment, NetworkError> {
+        let (raw, parsed) = self.chain(intent).add(&intent.pod).await?;
+        let raw = result.insert(raw).clone();
+        let attachment = Attachment::of_result(&intent.conf.name, parsed);
+        let outcome = Outcome::new(raw, attachment);
+        self.cache.finish(&intent.pod.id, &outcome).await?;
+        if intent.native_ports {
+            self.ports.point(&intent.pod, target(&outcome.attachment))?;
+            self.ports.apply().await?;
+        }
+        Ok(outcome.attachment)
+    }
+
+    async fn detach(&self, intent: &Intent, result: Option<&Value>) -> Result<(), NetworkError> {
+        let id = &intent.pod.id;
+        if intent.native_ports {
+            // Before the address is another pod's.
+            self.ports.release(id);
+            self.ports.apply().await?;
+        }
+        let netns = Some(intent.pod.netns.as_path()).filter(|p| namespaces::is_pinned(p));
+        self.chain(intent).del(&intent.pod, netns, result).await?;
+        self.ports.release(id);
+        Ok(self.cache.forget(id).await?)
+    }
+
+    /// The record is no good: what can be done without it is done with the configuration of today.
+    async fn detach_unknown(&self, id: &Id) {
+        let Some(conf) = self.current.borrow().conf.clone() else {
+            return;
+        };
+        let chain = Chain {
+            conf: &conf,
+            runner: &self.runner,
+        };
+        let pod = PodNetwork::bare(id.clone(), PathBuf::new());
+        let done: Result<(), ChainError> = chain.del(&pod, None::<&Path>, None).await;
+        if let Err(e) = done {
+            tracing::warn!(sandbox = %id, "detaching without a record: {}", error::whole(&e));
+        }
+    }
+}
+
+/// Takes up a pod that an earlier run attached.
+fn remember(ports: &HostPorts, intent: &Intent, outcome: Option<&Outcome>) {
+    let taken_up = || -> Result<(), HostPortError> {
+        ports.reserve(&intent.pod)?;
+        match outcome {
+            Some(outcome) if intent.native_ports => {
+                ports.point(&intent.pod, target(&outcome.attachment))
+            }
+            _ => Ok(()),
+        }
+    };
+    if let Err(e) = taken_up() {
+        tracing::warn!(sandbox = %intent.pod.id, "{}", error::whole(&e));
+    }
+}
+
+fn target(attachment: &Attachment) -> Target {
+    Target {
+        ips: attachment.ips.iter().map(|ip| ip.address).collect(),
+        links: hostport::pod_links(attachment.host_links()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,9 @@
-//! Thin layers over system calls; the only place where unsafe code may live.
+//! The kernel's interfaces: the only place for `unsafe` code.
 
+pub mod cgroup;
 pub mod mount;
+pub mod namespaces;
+pub mod netlink;
+pub mod pidfd;
 pub mod rooted;
+pub mod sysctl;

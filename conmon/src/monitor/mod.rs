@@ -1,0 +1,583 @@
+//! The loop: waits, and hands what happened to whom it concerns.
+
+mod control;
+mod create;
+mod ending;
+mod exec;
+mod fanout;
+mod input;
+mod logfile;
+mod oom;
+mod output;
+mod pidfile;
+mod setup;
+mod terminal;
+mod tree;
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use corten_conmon::{
+    config::{Config, MIN_LOG_SIZE},
+    ctl::{
+        Answer, CreateFailure, EVENT, Exec, ExecEnd, Phase as Told, Refusal, Reply, Stage, Verb,
+    },
+    log::{LogWriter, Stamp, Stream},
+    record::ExitStatus,
+    socket,
+    wire::{self, MAX_FRAME},
+};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    net::SocketType,
+};
+
+use self::{
+    control::{Clients, Listener, Wish},
+    create::{Container, Creation},
+    ending::Ending,
+    exec::{Execs, News, What},
+    fanout::Fanout,
+    input::Input,
+    logfile::LogFile,
+    oom::OomWatch,
+    output::{Output, Sinks},
+    setup::failure,
+};
+use crate::sys::{self, Pages};
+
+/// How long nothing must happen before memory is given back.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Runs the monitor; the process that was started returns at once, its child when the container ended.
+pub(crate) fn run() -> ExitCode {
+    if let Err(error) = setup::leave_home() {
+        eprintln!("corten-conmon: cannot detach: {error}");
+        return ExitCode::FAILURE;
+    }
+    let (Ok(daemon), Ok(mut scratch)) = (setup::take_connection(), Pages::new(MAX_FRAME)) else {
+        return ExitCode::FAILURE;
+    };
+    let Some(config) = setup::read_config(&daemon, &mut scratch) else {
+        return ExitCode::FAILURE;
+    };
+    let copy = daemon.try_clone();
+    let failed = match config.and_then(|config| Monitor::new(config, daemon, scratch)) {
+        Ok(monitor) => return monitor.run(),
+        Err(failure) => failure,
+    };
+    // Nobody else can know of a monitor that never listened.
+    let answer = Answer {
+        id: EVENT,
+        reply: Reply::Failed { failure: failed },
+    };
+    if let (Ok(daemon), Ok(frame)) = (copy, wire::frame(&answer)) {
+        let _ = socket::send(&daemon, &frame, &[]);
+    }
+    ExitCode::FAILURE
+}
+
+/// Where the container is.
+///
+/// ```text
+/// Creating ──> Running ──> Ending ──> (the program ends)
+///     └────────────────────────────────────^  creation failed
+/// ```
+enum Phase {
+    Creating(Box<Creation>),
+    Running { pid: i32 },
+    Ending(Ending),
+}
+
+struct Monitor {
+    phase: Phase,
+    signals: OwnedFd,
+    clients: Clients,
+    execs: Execs,
+    attached: Fanout,
+    input: Input,
+    stdout: Output,
+    stderr: Output,
+    log: Option<LogWriter<LogFile>>,
+    terminal: Option<OwnedFd>,
+    oom: OomWatch,
+    oom_score: Option<[u8; 8]>,
+    bundle: PathBuf,
+    exit_record: PathBuf,
+    drain: Duration,
+    scratch: Pages,
+    /// Something happened since memory was given back.
+    busy: bool,
+}
+
+/// What can be waited for.
+#[derive(Clone, Copy)]
+enum Source {
+    Signals,
+    Runtime,
+    Stdout,
+    Stderr,
+    Input,
+    Oom,
+    Client(u32),
+    Attached(usize),
+    NewAttached,
+    NewClient,
+}
+
+/// Whether the loop goes on.
+enum Next {
+    Wait,
+    Leave(ExitCode),
+}
+
+impl Monitor {
+    /// Sets everything up and begins to run the runtime.
+    fn new(config: Config, daemon: OwnedFd, scratch: Pages) -> Result<Self, CreateFailure> {
+        let setup = |error| failure(Stage::Setup, format!("{error}"));
+        setup::adopt_orphans()?;
+        setup::enter_cgroups(&config.cgroups)?;
+        let oom_score = setup::hide_from_oom_killer();
+        let signals = sys::take_signals().map_err(setup)?;
+        let max_size = config.log.as_ref().and_then(|log| log.max_size);
+        let log = config.log.as_ref().map(open_log).transpose()?;
+        let listen = |path: &PathBuf| {
+            Listener::bind(path, SocketType::SEQPACKET)
+                .map_err(|error| failure(Stage::Sockets, format!("{}: {error}", path.display())))
+        };
+        let clients = Clients::new(listen(&config.ctl_socket)?, daemon);
+        let attached = Fanout::new(config.attach_socket.as_ref().map(listen).transpose()?);
+        let limit = LogWriter::<LogFile>::line_limit(max_size);
+        Ok(Self {
+            signals,
+            clients,
+            execs: Execs::default(),
+            attached,
+            input: Input::new(None, config.stdin),
+            stdout: Output::new(Stream::Stdout, limit).map_err(setup)?,
+            stderr: Output::new(Stream::Stderr, limit).map_err(setup)?,
+            log,
+            terminal: None,
+            oom: OomWatch::default(),
+            oom_score,
+            bundle: config.bundle.clone(),
+            exit_record: config.exit_record.clone(),
+            drain: Duration::from_millis(config.drain_ms),
+            scratch,
+            busy: true,
+            phase: Phase::Creating(Box::new(create::begin(config, oom_score)?)),
+        })
+    }
+
+    fn run(mut self) -> ExitCode {
+        loop {
+            for source in self.wait() {
+                self.busy = true;
+                if let Next::Leave(code) = self.handle(source) {
+                    return code;
+                }
+            }
+            if let Next::Leave(code) = self.pass_time(Instant::now()) {
+                return code;
+            }
+        }
+    }
+
+    /// Waits until something is ready or due.
+    fn wait(&mut self) -> Vec<Source> {
+        let mut timeout = self
+            .next_deadline()
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        let may_rest = self.busy && timeout.is_none_or(|timeout| timeout > IDLE);
+        if may_rest {
+            timeout = Some(IDLE);
+        }
+        let sources = self.sources();
+        let mut polled: Vec<PollFd<'_>> = sources.iter().map(|(_, fd)| fd.clone()).collect();
+        // A millisecond more, so that a deadline has passed when the wait for it is over.
+        let timeout = timeout.and_then(|t| Timespec::try_from(t + Duration::from_millis(1)).ok());
+        let ready = rustix::event::poll(&mut polled, timeout.as_ref());
+        let happened: Vec<Source> = sources
+            .iter()
+            .zip(&polled)
+            .filter(|(_, fd)| ready.is_ok() && !fd.revents().is_empty())
+            .map(|((source, _), _)| *source)
+            .collect();
+        drop(polled);
+        drop(sources);
+        if may_rest && ready == Ok(0) {
+            self.rest();
+        }
+        happened
+    }
+
+    /// Everything to wait for now. New clients come last, so that their numbers are not yet taken.
+    fn sources(&self) -> Vec<(Source, PollFd<'_>)> {
+        fn on(source: Source, fd: &impl AsFd) -> (Source, PollFd<'_>) {
+            (source, PollFd::new(fd, PollFlags::IN))
+        }
+        let mut sources = vec![on(Source::Signals, &self.signals)];
+        if let Phase::Creating(creation) = &self.phase {
+            sources.extend(creation.ready_on().map(|fd| on(Source::Runtime, fd)));
+        }
+        sources.extend(self.stdout.ready_on().map(|fd| on(Source::Stdout, fd)));
+        sources.extend(self.stderr.ready_on().map(|fd| on(Source::Stderr, fd)));
+        sources.extend(
+            self.clients
+                .sockets()
+                .map(|(key, fd)| on(Source::Client(key), fd)),
+        );
+        match self.input.blocked_on() {
+            Some(fd) => sources.push((Source::Input, PollFd::new(fd, PollFlags::OUT))),
+            None => sources.extend(
+                self.attached
+                    .clients()
+                    .map(|(at, fd)| on(Source::Attached(at), fd)),
+            ),
+        }
+        if let Some((fd, flags)) = self.oom.ready_on() {
+            sources.push((Source::Oom, PollFd::from_borrowed_fd(fd.as_fd(), flags)));
+        }
+        sources.extend(
+            self.attached
+                .listening_on()
+                .map(|fd| on(Source::NewAttached, fd)),
+        );
+        sources.extend(
+            self.clients
+                .listening_on()
+                .map(|fd| on(Source::NewClient, fd)),
+        );
+        sources
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let phase = match &self.phase {
+            Phase::Creating(creation) => Some(creation.deadline()),
+            Phase::Running { .. } => None,
+            Phase::Ending(ending) => Some(ending.deadline),
+        };
+        [phase, self.execs.deadline(), self.stdout.paused_until()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn handle(&mut self, source: Source) -> Next {
+        match source {
+            Source::Signals => return self.reap(),
+            Source::Runtime => {
+                if let Phase::Creating(creation) = &mut self.phase {
+                    creation.listen();
+                }
+            }
+            Source::Stdout | Source::Stderr => self.pump(source),
+            Source::Input => self.input.push(),
+            Source::Oom => self.oom.notice(),
+            Source::Client(key) => match self.clients.receive(key, &mut self.scratch) {
+                Wish::Nothing => {}
+                Wish::Gone => self.execs.cancel(key, None),
+                Wish::Request(request, fds) => {
+                    let wish = self.fulfil(key, request.id, request.verb, fds);
+                    if matches!(wish, Wish::Gone) {
+                        self.execs.cancel(key, None);
+                    }
+                }
+            },
+            Source::Attached(at) if !self.input.is_blocked() => {
+                self.attached
+                    .receive(at, &mut self.scratch, &mut self.input);
+            }
+            Source::Attached(_) => {}
+            Source::NewAttached => self.attached.accept(),
+            Source::NewClient => self.clients.accept(),
+        }
+        Next::Wait
+    }
+
+    fn pump(&mut self, source: Source) {
+        let alive = matches!(self.phase, Phase::Running { .. });
+        let mut sinks = Sinks {
+            log: self.log.as_mut(),
+            attached: &mut self.attached,
+        };
+        match source {
+            Source::Stderr => self.stderr.pump(&mut sinks, alive),
+            _ => self.stdout.pump(&mut sinks, alive),
+        }
+    }
+
+    /// Reaps every child that ended.
+    fn reap(&mut self) -> Next {
+        // One signal may stand for many children; its bytes say nothing that is not asked for below.
+        let _ = rustix::io::read(&self.signals, &mut self.scratch[..1024]);
+        let mut news = Vec::new();
+        while let Some((pid, status)) = sys::peek_child() {
+            // Looked at before it is reaped: until then nothing else can have its number.
+            let next = self.child_ended(pid, status, &mut news);
+            sys::reap(pid);
+            if let Next::Leave(code) = next {
+                return Next::Leave(code);
+            }
+        }
+        self.report(news);
+        Next::Wait
+    }
+
+    fn child_ended(&mut self, pid: i32, status: ExitStatus, news: &mut Vec<News>) -> Next {
+        match &mut self.phase {
+            Phase::Creating(creation) if creation.runtime() == pid => {
+                match creation.runtime_ended(status) {
+                    Ok(container) => self.created(container),
+                    Err(failure) => return self.not_created(failure),
+                }
+            }
+            Phase::Creating(creation) => creation.child_ended(pid, status),
+            Phase::Running { pid: init } if *init == pid => self.init_ended(pid, status),
+            _ => self.execs.child_ended(pid, status, news),
+        }
+        Next::Wait
+    }
+
+    fn created(&mut self, container: Container) {
+        let pid = container.pid;
+        self.input = Input::new(container.stdin, container.stdin_mode);
+        self.stdout.read_from(container.stdout);
+        if let Some(stderr) = container.stderr {
+            self.stderr.read_from(stderr);
+        }
+        self.terminal = container.terminal;
+        self.oom = OomWatch::new(container.oom_file, pid);
+        self.phase = Phase::Running { pid };
+        let monitor = rustix::process::getpid().as_raw_nonzero().get();
+        self.clients.tell(Reply::Created {
+            pid,
+            monitor,
+            stderr: container.said,
+        });
+        if let Some(status) = container.early {
+            self.init_ended(pid, status);
+        }
+    }
+
+    fn not_created(&mut self, failure: CreateFailure) -> Next {
+        self.clients.tell(Reply::Failed { failure });
+        Next::Leave(ExitCode::FAILURE)
+    }
+
+    fn init_ended(&mut self, pid: i32, status: ExitStatus) {
+        self.phase = Phase::Ending(Ending::new(pid, status, self.drain));
+        self.stdout.unpause_for_good();
+    }
+
+    /// Does what is due.
+    fn pass_time(&mut self, now: Instant) -> Next {
+        self.stdout.unpause(now);
+        let mut news = Vec::new();
+        self.execs.expire(now, &mut news);
+        self.report(news);
+        match &mut self.phase {
+            Phase::Creating(creation) if creation.deadline() <= now => match creation.expire() {
+                Some(failure) => self.not_created(failure),
+                None => Next::Wait,
+            },
+            Phase::Ending(_) => self.conclude(now),
+            _ => Next::Wait,
+        }
+    }
+
+    /// Once output has ended, or had its time: the record, and then nothing is left to do.
+    fn conclude(&mut self, now: Instant) -> Next {
+        let Phase::Ending(ending) = &mut self.phase else {
+            return Next::Wait;
+        };
+        if !ending.is_recorded() {
+            let drained = self.stdout.source().is_none() && self.stderr.source().is_none();
+            if !drained && ending.deadline > now {
+                return Next::Wait;
+            }
+            let mut sinks = Sinks {
+                log: self.log.as_mut(),
+                attached: &mut self.attached,
+            };
+            self.stdout.end(&mut sinks);
+            self.stderr.end(&mut sinks);
+            let lost = self
+                .log
+                .as_mut()
+                .is_some_and(|log| !log.settle(&Stamp::now()));
+            ending.record(self.oom.killed(ending.status()), drained && !lost);
+            self.execs.cancel_all();
+        }
+        if let Some(record) = ending.write(&self.exit_record, Instant::now()) {
+            self.clients.tell(Reply::Exited { record });
+            return self.last_words();
+        }
+        Next::Wait
+    }
+
+    /// Says of every exec how it ended: in another PID namespace they do not end with the container.
+    fn last_words(&mut self) -> Next {
+        while !self.execs.is_empty() {
+            let now = Instant::now();
+            let pause = self
+                .execs
+                .deadline()
+                .map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+            let timeout = Timespec::try_from(pause).ok();
+            let mut signals = [PollFd::new(&self.signals, PollFlags::IN)];
+            let _ = rustix::event::poll(&mut signals, timeout.as_ref());
+            self.reap();
+            let mut news = Vec::new();
+            self.execs.expire(Instant::now(), &mut news);
+            self.report(news);
+        }
+        Next::Leave(ExitCode::SUCCESS)
+    }
+
+    fn report(&mut self, news: Vec<News>) {
+        for News {
+            client,
+            request,
+            what,
+        } in news
+        {
+            let reply = match what {
+                What::Started(pid) => Reply::ExecStarted { pid },
+                What::Ended(end) => Reply::ExecEnded { end },
+            };
+            if let Wish::Gone = self.clients.answer(client, request, reply) {
+                self.execs.cancel(client, None);
+            }
+        }
+    }
+
+    fn fulfil(&mut self, client: u32, id: u64, verb: Verb, fds: Vec<OwnedFd>) -> Wish {
+        let result = match verb {
+            // Answered before it comes here.
+            Verb::Hello => return Wish::Nothing,
+            Verb::State => Ok(Reply::State { phase: self.told() }),
+            Verb::Subscribe => {
+                self.clients.subscribe(client);
+                Ok(Reply::State { phase: self.told() })
+            }
+            Verb::ReopenLog => self.reopen_log(),
+            Verb::Resize { width, height } => self.resize(width, height),
+            Verb::CloseStdin => {
+                self.input.close();
+                Ok(Reply::Done)
+            }
+            Verb::Exec { exec } => match self.exec((client, id), exec, fds) {
+                // It is answered as it goes on.
+                Ok(None) => return Wish::Nothing,
+                Ok(Some(reply)) => Ok(reply),
+                Err(refusal) => Err(refusal),
+            },
+            Verb::CancelExec { exec } => {
+                self.execs.cancel(client, Some(exec));
+                return Wish::Nothing;
+            }
+        };
+        match result {
+            Ok(reply) => self.clients.answer(client, id, reply),
+            Err((kind, text)) => self.clients.refuse(client, id, kind, &text),
+        }
+    }
+
+    fn told(&self) -> Told {
+        match &self.phase {
+            Phase::Creating(_) => Told::Creating,
+            Phase::Running { pid } => Told::Running { pid: *pid },
+            Phase::Ending(ending) => Told::Ending { pid: ending.pid },
+        }
+    }
+
+    fn reopen_log(&mut self) -> Result<Reply, (Refusal, String)> {
+        let log = self
+            .log
+            .as_mut()
+            .ok_or((Refusal::NotThere, "the container has no log".to_owned()))?;
+        let size = log
+            .target()
+            .reopen()
+            .map_err(|error| (Refusal::Failed, error.to_string()))?;
+        log.reopened(size);
+        Ok(Reply::Done)
+    }
+
+    fn resize(&self, width: u16, height: u16) -> Result<Reply, (Refusal, String)> {
+        let none = || {
+            (
+                Refusal::NotThere,
+                "the container has no terminal".to_owned(),
+            )
+        };
+        terminal::resize(self.terminal.as_ref().ok_or_else(none)?, width, height)
+            .map_err(|error| (Refusal::Failed, error.to_string()))?;
+        Ok(Reply::Done)
+    }
+
+    fn exec(
+        &mut self,
+        asker: (u32, u64),
+        exec: Exec,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Option<Reply>, (Refusal, String)> {
+        if !matches!(self.phase, Phase::Running { .. }) {
+            return Err((
+                Refusal::NotRunning,
+                "the container is not running".to_owned(),
+            ));
+        }
+        if self.execs.is_full() {
+            return Err((Refusal::Busy, "too many execs are under way".to_owned()));
+        }
+        if exec.runtime.is_empty() || fds.len() != 2 + usize::from(exec.stdin) {
+            return Err((
+                Refusal::NotUnderstood,
+                "a command line and its descriptors are needed".to_owned(),
+            ));
+        }
+        match self
+            .execs
+            .begin(asker, exec, fds, &self.bundle, self.oom_score)
+        {
+            Ok(()) => Ok(None),
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+                Ok(Some(Reply::ExecEnded {
+                    end: ExecEnd::NoRuntime { errno },
+                }))
+            }
+        }
+    }
+
+    /// Gives memory back while nothing happens.
+    fn rest(&mut self) {
+        self.busy = false;
+        self.stdout.release_memory();
+        self.stderr.release_memory();
+        self.scratch.release();
+        sys::trim_heap();
+    }
+}
+
+fn open_log(
+    config: &corten_conmon::config::LogConfig,
+) -> Result<LogWriter<LogFile>, CreateFailure> {
+    let path = config.path.display();
+    if config.max_size.is_some_and(|size| size < MIN_LOG_SIZE) {
+        let text = format!(
+            "{path}: a size of {:?} is below {MIN_LOG_SIZE}",
+            config.max_size
+        );
+        return Err(failure(Stage::Log, text));
+    }
+    let (file, size) = LogFile::open(config.path.clone())
+        .map_err(|error| failure(Stage::Log, format!("{path}: {error}")))?;
+    Ok(LogWriter::new(file, size, config.max_size))
+}

@@ -1,0 +1,118 @@
+//! Becoming a monitor: apart from the daemon, out of the way of the container's limits.
+
+use std::{
+    fs,
+    io::{self, Write},
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use corten_conmon::{
+    config::Config,
+    ctl::{CreateFailure, Stage},
+    socket::{self, Received},
+    wire,
+};
+use rustix::fs::{Mode, OFlags};
+
+use super::sys::{self, Pages};
+
+/// How long the daemon may take to send what it promised.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// OOM preferences tried, the best first.
+const SHELTERED: [&str; 2] = ["-1000", "-999"];
+
+/// A failure without words of the runtime.
+pub(crate) fn failure(stage: Stage, text: impl Into<String>) -> CreateFailure {
+    CreateFailure {
+        stage,
+        status: None,
+        text: text.into(),
+    }
+}
+
+/// Leaves the daemon's process tree, session and descriptors behind.
+pub(crate) fn leave_home() -> io::Result<()> {
+    sys::close_inherited()?;
+    sys::detach()?;
+    rustix::process::umask(Mode::WGRP | Mode::WOTH);
+    rustix::process::chdir("/")?;
+    Ok(())
+}
+
+/// Moves the connection to the daemon away from the standard descriptors, which become `/dev/null`.
+pub(crate) fn take_connection() -> io::Result<OwnedFd> {
+    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    Ok(socket)
+}
+
+/// Reads the configuration. `None` when the daemon went away instead.
+pub(crate) fn read_config(
+    socket: &OwnedFd,
+    scratch: &mut Pages,
+) -> Option<Result<Config, CreateFailure>> {
+    let bad = |text: String| Some(Err(failure(Stage::Config, text)));
+    let timeout = rustix::net::sockopt::Timeout::Recv;
+    if let Err(error) = rustix::net::sockopt::set_socket_timeout(socket, timeout, Some(PATIENCE)) {
+        return bad(format!("cannot set a timeout: {error}"));
+    }
+    match socket::receive_waiting(socket, scratch) {
+        Ok(Received::Packet(len, _)) => match wire::unframe::<Config>(&scratch[..len]) {
+            Ok(config) if config.runtime.is_empty() => {
+                bad("the runtime's command line is empty".into())
+            }
+            Ok(config) => Some(Ok(config)),
+            Err(error) => bad(error.to_string()),
+        },
+        Ok(Received::Oversized) => bad("the configuration is too long".into()),
+        Ok(Received::Closed) | Err(_) => None,
+    }
+}
+
+/// Collects the container's orphans from now on.
+pub(crate) fn adopt_orphans() -> Result<(), CreateFailure> {
+    let own = rustix::process::getpid();
+    rustix::process::set_child_subreaper(Some(own))
+        .map_err(|error| failure(Stage::Setup, format!("cannot become a subreaper: {error}")))
+}
+
+/// Moves to cgroups where the container's limits do not reach.
+pub(crate) fn enter_cgroups(dirs: &[PathBuf]) -> Result<(), CreateFailure> {
+    for dir in dirs {
+        enter_cgroup(dir)
+            .map_err(|error| failure(Stage::Cgroup, format!("{}: {error}", dir.display())))?;
+    }
+    Ok(())
+}
+
+fn enter_cgroup(dir: &Path) -> io::Result<()> {
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    // 0 stands for whoever writes it.
+    fs::OpenOptions::new()
+        .write(true)
+        .open(dir.join("cgroup.procs"))?
+        .write_all(b"0")
+}
+
+/// Hides from the OOM killer as well as may be, and gives the preference that children get back.
+pub(crate) fn hide_from_oom_killer() -> Option<[u8; 8]> {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    let inherited = fs::read_to_string(FILE).ok()?;
+    let inherited = inherited.trim();
+    // Without the capability only the first process of a lower value may go back to it.
+    SHELTERED
+        .iter()
+        .find(|score| fs::write(FILE, score).is_ok())?;
+    let mut text = [b'\n'; 8];
+    text.get_mut(..inherited.len())?
+        .copy_from_slice(inherited.as_bytes());
+    Some(text)
+}

@@ -1,0 +1,240 @@
+//! The system calls that need care, behind safe functions.
+#![allow(unsafe_code)]
+
+use std::{
+    ffi::c_int,
+    io,
+    mem::MaybeUninit,
+    ops::{Deref, DerefMut},
+    os::{
+        fd::{FromRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    process::Command,
+    ptr::{self, NonNull},
+};
+
+use corten_conmon::record::ExitStatus;
+
+fn check(result: c_int) -> io::Result<c_int> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// Goes on in a new process and a new session; the process that was started ends at once.
+pub(crate) fn detach() -> io::Result<()> {
+    // SAFETY: the process has one thread, so the child may do anything.
+    if check(unsafe { libc::fork() })? > 0 {
+        // SAFETY: ends the process without running anything of its own.
+        unsafe { libc::_exit(0) }
+    }
+    // SAFETY: takes no arguments.
+    check(unsafe { libc::setsid() })?;
+    Ok(())
+}
+
+/// Closes every descriptor but the standard ones.
+///
+/// Only for the beginning of the program, when nothing here owns such a descriptor.
+pub(crate) fn close_inherited() -> io::Result<()> {
+    // SAFETY: closes numbers that no object of this program holds yet.
+    if unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) } == 0 {
+        return Ok(());
+    }
+    // Kernels before 5.9. The listing's own descriptor is among the numbers, and closed twice.
+    let numbers: Vec<c_int> = std::fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|&fd| fd > 2)
+        .collect();
+    for fd in numbers {
+        // SAFETY: as above; the listing is already closed, and then this fails harmlessly.
+        unsafe { libc::close(fd) };
+    }
+    Ok(())
+}
+
+/// Blocks every signal that can be blocked and gives a descriptor that tells of ended children.
+///
+/// So no signal but `SIGKILL` ends a monitor before its container: a shutdown that signals every process
+/// reaches the container too, and the monitor sees it end.
+pub(crate) fn take_signals() -> io::Result<OwnedFd> {
+    let mut all = MaybeUninit::uninit();
+    let mut child = MaybeUninit::uninit();
+    // SAFETY: each set is initialised by the call that first takes it; the numbers are signals.
+    unsafe {
+        for signal in 1..=64 {
+            // An inherited "ignore" would be inherited by the container too. Two cannot be changed, and
+            // a broken pipe must stay an error of the write.
+            if signal != libc::SIGPIPE {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+        }
+        libc::sigfillset(all.as_mut_ptr());
+        for fault in [
+            libc::SIGSEGV,
+            libc::SIGBUS,
+            libc::SIGILL,
+            libc::SIGFPE,
+            libc::SIGABRT,
+        ] {
+            libc::sigdelset(all.as_mut_ptr(), fault);
+        }
+        check(libc::sigprocmask(
+            libc::SIG_SETMASK,
+            all.as_ptr(),
+            ptr::null_mut(),
+        ))?;
+        libc::sigemptyset(child.as_mut_ptr());
+        libc::sigaddset(child.as_mut_ptr(), libc::SIGCHLD);
+        let fd = check(libc::signalfd(
+            -1,
+            child.as_ptr(),
+            libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
+        ))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Waits for one of `signals`, which it blocks.
+pub(crate) fn wait_signal(signals: &[c_int]) -> io::Result<c_int> {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: the set is initialised by its first call.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for &signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), signal);
+        }
+        check(libc::sigprocmask(
+            libc::SIG_BLOCK,
+            set.as_ptr(),
+            ptr::null_mut(),
+        ))?;
+        check(libc::sigwaitinfo(set.as_ptr(), ptr::null_mut()))
+    }
+}
+
+/// An ended child that was not reaped yet, and how it ended.
+pub(crate) fn peek_child() -> Option<(i32, ExitStatus)> {
+    wait(libc::P_ALL, 0, libc::WNOWAIT).ok().flatten()
+}
+
+/// Reaps an ended child.
+pub(crate) fn reap(pid: i32) {
+    let _ = wait(libc::P_PID, pid, 0);
+}
+
+/// Whether a process is a child of this one, ended or not.
+pub(crate) fn is_child(pid: i32) -> bool {
+    pid > 0 && wait(libc::P_PID, pid, libc::WNOWAIT).is_ok()
+}
+
+fn wait(kind: libc::idtype_t, pid: i32, flags: c_int) -> io::Result<Option<(i32, ExitStatus)>> {
+    // SAFETY: all zeros is a value of this plain structure.
+    let mut info: libc::siginfo_t = unsafe { MaybeUninit::zeroed().assume_init() };
+    let flags = flags | libc::WEXITED | libc::WNOHANG;
+    // SAFETY: `info` lives through the call.
+    check(unsafe { libc::waitid(kind, pid.unsigned_abs(), &raw mut info, flags) })?;
+    // SAFETY: waitid filled in a child's structure, or left zeros.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    let status = match info.si_code {
+        libc::CLD_EXITED => ExitStatus::Code { code: status },
+        _ => ExitStatus::Signal { signal: status },
+    };
+    Ok((pid != 0).then_some((pid, status)))
+}
+
+/// Runs a program with no signal blocked or ignored, and with the OOM preference given.
+pub(crate) fn spawn(command: &mut Command, oom_score_adj: Option<[u8; 8]>) -> io::Result<i32> {
+    let prepare = move || {
+        // SAFETY: between fork and exec: system calls on memory of our own only.
+        unsafe {
+            let mut none = MaybeUninit::uninit();
+            libc::sigemptyset(none.as_mut_ptr());
+            libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
+            libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+            if let Some(score) = oom_score_adj {
+                let path = c"/proc/self/oom_score_adj".as_ptr();
+                let fd = libc::open(path, libc::O_WRONLY | libc::O_CLOEXEC);
+                libc::write(fd, score.as_ptr().cast(), score.len());
+                libc::close(fd);
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: what runs between fork and exec neither allocates nor takes a lock.
+    let child = unsafe { command.pre_exec(prepare) }.spawn()?;
+    Ok(child.id().cast_signed())
+}
+
+/// Gives the allocator's free pages back to the kernel.
+pub(crate) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: touches free memory of the allocator only.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Memory of its own pages, which cost nothing until they are touched and can be given back.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+impl Pages {
+    /// `len` bytes of zeros.
+    pub(crate) fn new(len: usize) -> io::Result<Self> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping wherever the kernel likes.
+        let start = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, -1, 0) };
+        match NonNull::new(start.cast::<u8>()) {
+            Some(page) if start != libc::MAP_FAILED => Ok(Self { start: page, len }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Forgets the contents, which become zeros, and frees their memory.
+    pub(crate) fn release(&mut self) {
+        // SAFETY: the mapping is ours, private and anonymous: it reads as zeros afterwards.
+        unsafe { libc::madvise(self.start.as_ptr().cast(), self.len, libc::MADV_DONTNEED) };
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and nothing borrows it any more.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
+
+impl Deref for Pages {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the mapping has `len` initialised bytes and lives as long as `self`.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for Pages {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and `self` is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl AsRef<[u8]> for Pages {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl AsMut<[u8]> for Pages {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self
+    }
+}

@@ -1,0 +1,138 @@
+//! What can go wrong with a container.
+
+use std::{io, path::PathBuf};
+
+use super::signal::UnknownSignal;
+use crate::{
+    id::Id,
+    image::ImageError,
+    monitor::MonitorError,
+    oci::{
+        RuntimeError, cgroup::CgroupError, device::DeviceError, handler::HandlerError,
+        mount::MountError, rootfs::RootfsError, seccomp::SeccompError, spec::SpecError,
+        user::UserError,
+    },
+    storage::StorageError,
+    store::StoreError,
+};
+
+/// Why an operation on a container failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ContainerError {
+    /// No such container.
+    #[error("no container has the ID {0}")]
+    NotFound(Id),
+    /// Its sandbox is not there or not ready.
+    #[error("sandbox {pod} is {state}; containers need one that is ready")]
+    PodNotReady {
+        /// The sandbox.
+        pod: Id,
+        /// Its state.
+        state: &'static str,
+    },
+    /// It is in a state in which this cannot be done.
+    #[error("container {id} is {state}; it would have to be {wanted}")]
+    WrongState {
+        /// The container.
+        id: Id,
+        /// Its state.
+        state: &'static str,
+        /// The state needed.
+        wanted: &'static str,
+    },
+    /// The daemon has just started and has not found its monitor yet.
+    #[error("container {0} is being taken up after a restart of the daemon; try again")]
+    Recovering(Id),
+    /// Its image is not on this node.
+    #[error("config.image.image: {0:?} is not on this node; pull it first")]
+    ImageNotFound(String),
+    /// Its image cannot be used.
+    #[error("image of the container")]
+    Image(#[source] ImageError),
+    /// A container named as target of a PID namespace.
+    #[error(
+        "config.linux.security_context.namespace_options.target_id: {0:?} is not a running container of the pod"
+    )]
+    Target(String),
+    /// A directory or file of the container.
+    #[error("{step} {path}")]
+    File {
+        /// What was tried.
+        step: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Its root file system.
+    #[error("root file system of the container")]
+    Rootfs(#[source] StorageError),
+    /// Its user.
+    #[error("user of the container")]
+    User(#[source] UserError),
+    /// A mount.
+    #[error("mounts of the container")]
+    Mount(#[source] MountError),
+    /// A device.
+    #[error("devices of the container")]
+    Device(#[source] DeviceError),
+    /// Its specification.
+    #[error("specification of the container")]
+    Spec(#[source] SpecError),
+    /// Its specification cannot be read back or written.
+    #[error("specification {path}")]
+    SpecFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Its monitor.
+    #[error("monitor of the container")]
+    Monitor(#[source] MonitorError),
+    /// A process could not be run in it.
+    #[error("running a process in the container")]
+    Exec(#[source] MonitorError),
+    /// Its runtime handler.
+    #[error("runtime handler of the container")]
+    Handler(#[source] HandlerError),
+    /// Its parent cgroup.
+    #[error("parent cgroup of the container")]
+    Cgroup(#[source] CgroupError),
+    /// The image's stop signal.
+    #[error(transparent)]
+    StopSignal(UnknownSignal),
+    /// Its system call filter.
+    #[error("system call filter of the container")]
+    Seccomp(#[source] SeccompError),
+    /// Its root could not be prepared.
+    #[error("preparing the root file system")]
+    Prepare(#[source] RootfsError),
+    /// The runtime.
+    #[error("container {id}")]
+    Runtime {
+        /// The container.
+        id: Id,
+        /// What the runtime said.
+        #[source]
+        source: RuntimeError,
+    },
+    /// It does not die.
+    #[error(
+        "container {id}: its init, process {pid}, was killed but has not ended; it may be stuck in the kernel"
+    )]
+    Unkillable {
+        /// The container.
+        id: Id,
+        /// The process.
+        pid: i32,
+    },
+    /// Its record.
+    #[error("record of the container")]
+    Record(#[source] StoreError),
+    /// A bug of corten's.
+    #[error("internal error: {0}")]
+    Panicked(String),
+}

@@ -1,0 +1,61 @@
+//! Removing a container with all that it left.
+
+use std::{fs, io, path::Path, sync::Arc};
+
+use super::{create, error::ContainerError, reap, record::ContainerRecord, stop};
+use crate::{id::Id, monitor::Monitor, services::Services};
+
+/// Kills what runs and removes what is there; each step finds out for itself whether there is
+/// anything to do, so it can be called again after a failure.
+pub(crate) async fn remove(
+    services: &Arc<Services>,
+    id: &Id,
+    record: &ContainerRecord,
+    monitor: Option<&Monitor>,
+) -> Result<(), ContainerError> {
+    if let (Some(monitor), Some(pid)) = (monitor, record.state.pid()) {
+        stop::kill(services, id, record, monitor, pid).await?;
+    }
+    reap::reap(services, id, record).await?;
+    remove_views(services, id).await?;
+    services
+        .storage
+        .remove_rootfs(id)
+        .await
+        .map_err(ContainerError::Rootfs)?;
+    services.images.release(id.as_str());
+    let (held, own) = (services.clone(), id.clone());
+    tokio::task::spawn_blocking(move || {
+        remove_dir(&held.layout.bundle(&own))?;
+        remove_dir(&held.layout.container(&own))
+    })
+    .await
+    .map_err(|e| ContainerError::Panicked(e.to_string()))?
+}
+
+/// Takes the container's views of images away.
+pub(crate) async fn remove_views(services: &Services, id: &Id) -> Result<(), ContainerError> {
+    for view in services.storage.views() {
+        if create::container_of_view(&view.key) == id.as_str() {
+            services
+                .storage
+                .remove_view(&view.key)
+                .await
+                .map_err(ContainerError::Rootfs)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_dir(dir: &Path) -> Result<(), ContainerError> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("removing", dir)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// An error about a file of a container.
+pub(super) fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ContainerError {
+    let path = path.to_owned();
+    move |source| ContainerError::File { step, path, source }
+}

@@ -1,0 +1,280 @@
+//! Which kind of failure each error of the daemon is.
+//!
+//! Errors say what failed; what a caller makes of it is decided here alone.
+
+use std::io;
+
+use super::status::{Classify, Kind};
+use crate::{
+    container::error::ContainerError,
+    image::{ErrorKind, ImageError},
+    monitor::MonitorError,
+    network::{NetworkError, hostport::HostPortError},
+    oci::{
+        RuntimeError, cgroup::CgroupError, device::DeviceError, handler::HandlerError,
+        mount::MountError, rootfs::RootfsError, seccomp::SeccompError, spec::SpecError,
+        user::UserError,
+    },
+    pod::error::PodError,
+    storage::StorageError,
+    store::StoreError,
+    sys::namespaces::NamespaceError,
+};
+
+impl Classify for PodError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotFound(_) | Self::Gone(_) => Kind::NotFound,
+            Self::Exists { .. } => Kind::AlreadyExists,
+            Self::Handler(error) => error.kind(),
+            Self::Cgroup(error) => error.kind(),
+            Self::File { source, .. } => of_io(source),
+            Self::Unsupported(_) => Kind::Unimplemented,
+            Self::Annotations(_) | Self::Contents(_) => Kind::InvalidArgument,
+            Self::Namespaces(error) => error.kind(),
+            Self::Network(error) => error.kind(),
+            Self::Seccomp(error) => error.kind(),
+            Self::InfraSpec(error) => error.kind(),
+            Self::InfraMonitor(error) => error.kind(),
+            Self::InfraRuntime(error) => error.kind(),
+            Self::Record(error) => error.kind(),
+            Self::Container(error) => error.kind(),
+            Self::InfraLost(_) | Self::Lost { .. } | Self::Panicked(_) => Kind::Internal,
+        }
+    }
+}
+
+impl Classify for ContainerError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotFound(_) | Self::ImageNotFound(_) => Kind::NotFound,
+            Self::PodNotReady { state, .. } if *state == "not there" => Kind::NotFound,
+            Self::PodNotReady { .. } | Self::WrongState { .. } => Kind::FailedPrecondition,
+            Self::Recovering(_) => Kind::Unavailable,
+            Self::Image(error) => Classify::kind(error),
+            Self::Target(_) | Self::StopSignal(_) => Kind::InvalidArgument,
+            Self::File { source, .. } => of_io(source),
+            Self::Rootfs(error) => error.kind(),
+            Self::User(error) => error.kind(),
+            Self::Mount(error) => error.kind(),
+            Self::Device(error) => error.kind(),
+            Self::Spec(error) => error.kind(),
+            Self::Monitor(error) | Self::Exec(error) => error.kind(),
+            Self::Handler(error) => error.kind(),
+            Self::Cgroup(error) => error.kind(),
+            Self::Seccomp(error) => error.kind(),
+            Self::Prepare(error) => error.kind(),
+            Self::Runtime { source, .. } => source.kind(),
+            Self::Unkillable { .. } => Kind::DeadlineExceeded,
+            Self::Record(error) => error.kind(),
+            Self::SpecFile { .. } | Self::Panicked(_) => Kind::Internal,
+        }
+    }
+}
+
+impl Classify for ImageError {
+    fn kind(&self) -> Kind {
+        match self.kind() {
+            ErrorKind::InvalidArgument => Kind::InvalidArgument,
+            ErrorKind::NotFound => Kind::NotFound,
+            ErrorKind::Unauthenticated | ErrorKind::PermissionDenied => Kind::PermissionDenied,
+            ErrorKind::Unavailable => Kind::Unavailable,
+            ErrorKind::ResourceExhausted => Kind::ResourceExhausted,
+            ErrorKind::FailedPrecondition => Kind::FailedPrecondition,
+            ErrorKind::DataLoss | ErrorKind::Internal => Kind::Internal,
+        }
+    }
+}
+
+impl Classify for MonitorError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Create(failure) => of_runtime_words(&failure.text),
+            Self::ExecRuntime { stderr, .. } => of_runtime_words(stderr),
+            Self::Timeout { .. } => Kind::DeadlineExceeded,
+            Self::Refused { .. } => Kind::FailedPrecondition,
+            _ => Kind::Internal,
+        }
+    }
+}
+
+impl Classify for RuntimeError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NoContainer { .. } | Self::NotRunning { .. } => Kind::FailedPrecondition,
+            Self::Timeout { .. } => Kind::DeadlineExceeded,
+            Self::Failed { message, .. } => of_runtime_words(message),
+            _ => Kind::Internal,
+        }
+    }
+}
+
+impl Classify for NetworkError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotReady(_) => Kind::Unavailable,
+            Self::Args(_) => Kind::InvalidArgument,
+            Self::HostPort(HostPortError::Conflict(_)) => Kind::FailedPrecondition,
+            _ => Kind::Internal,
+        }
+    }
+}
+
+impl Classify for NamespaceError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Sysctl(_) | Self::Hostname { .. } => Kind::InvalidArgument,
+            _ => Kind::Internal,
+        }
+    }
+}
+
+impl Classify for HandlerError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Unknown { .. } | Self::Name(_) => Kind::InvalidArgument,
+            Self::Unavailable { .. } => Kind::Unavailable,
+        }
+    }
+}
+
+impl Classify for CgroupError {
+    fn kind(&self) -> Kind {
+        Kind::InvalidArgument
+    }
+}
+
+impl Classify for SpecError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NoPidNamespace(_) | Self::NoUserNamespaces | Self::NoSeccomp => {
+                Kind::FailedPrecondition
+            }
+            _ => Kind::InvalidArgument,
+        }
+    }
+}
+
+impl Classify for SeccompError {
+    fn kind(&self) -> Kind {
+        Kind::InvalidArgument
+    }
+}
+
+impl Classify for UserError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::OpenRoot { .. } | Self::Read { .. } => Kind::Internal,
+            _ => Kind::InvalidArgument,
+        }
+    }
+}
+
+impl Classify for MountError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::LookUp { .. } | Self::Make { .. } | Self::NoView(..) => Kind::Internal,
+            Self::NotShared { .. } | Self::NotSharedOrSlave { .. } => Kind::FailedPrecondition,
+            _ => Kind::InvalidArgument,
+        }
+    }
+}
+
+impl Classify for DeviceError {
+    fn kind(&self) -> Kind {
+        Kind::InvalidArgument
+    }
+}
+
+impl Classify for RootfsError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Open { .. } => Kind::Internal,
+            _ => Kind::FailedPrecondition,
+        }
+    }
+}
+
+impl Classify for StorageError {
+    fn kind(&self) -> Kind {
+        if self.is_no_space() {
+            Kind::ResourceExhausted
+        } else {
+            Kind::Internal
+        }
+    }
+}
+
+impl Classify for StoreError {
+    fn kind(&self) -> Kind {
+        if self.is_full() {
+            Kind::ResourceExhausted
+        } else {
+            Kind::Internal
+        }
+    }
+}
+
+fn of_io(error: &io::Error) -> Kind {
+    match error.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT | libc::EMFILE | libc::ENFILE) => Kind::ResourceExhausted,
+        _ => Kind::Internal,
+    }
+}
+
+/// What a runtime's own words mean. It has no error codes, and these two matter to callers: a command
+/// that cannot be run will never run, and a full disk or a limit may have room again.
+fn of_runtime_words(text: &str) -> Kind {
+    let says = |what: &[&str]| what.iter().any(|words| text.contains(words));
+    if says(&[
+        "no space left on device",
+        "disk quota exceeded",
+        "too many open files",
+    ]) {
+        Kind::ResourceExhausted
+    } else if says(&[
+        "executable file not found",
+        "no such file or directory",
+        "permission denied",
+        "exec format error",
+    ]) {
+        Kind::InvalidArgument
+    } else {
+        Kind::Internal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_is_not_there_is_the_callers_mistake() {
+        let error = RuntimeError::Failed {
+            verb: "runc create".into(),
+            message: "exec: \"nope\": executable file not found in $PATH".into(),
+        };
+        assert_eq!(Classify::kind(&error), Kind::InvalidArgument);
+        assert_eq!(
+            of_runtime_words("write /x: no space left on device"),
+            Kind::ResourceExhausted
+        );
+        assert_eq!(of_runtime_words("something else"), Kind::Internal);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_a_broken_one() {
+        let full = ContainerError::File {
+            step: "writing",
+            path: "/x".into(),
+            source: io::Error::from_raw_os_error(libc::ENOSPC),
+        };
+        assert_eq!(full.kind(), Kind::ResourceExhausted);
+        let broken = ContainerError::File {
+            step: "writing",
+            path: "/x".into(),
+            source: io::Error::from_raw_os_error(libc::EIO),
+        };
+        assert_eq!(broken.kind(), Kind::Internal);
+    }
+}

@@ -1,0 +1,88 @@
+//! Verbs of sandboxes.
+
+use std::sync::Arc;
+
+use crate::cri::{
+    api,
+    backend::{Backend, Outcome},
+    chunks::{Chunks, chunks},
+    convert::{filter::PodFilter, pod, pod_view},
+    detached::detached,
+    lookup,
+};
+use crate::pod::view::PodView;
+
+pub(super) async fn run<B: Backend>(
+    backend: &Arc<B>,
+    request: api::RunPodSandboxRequest,
+) -> Outcome<api::RunPodSandboxResponse> {
+    let spec = pod::spec(request.config, request.runtime_handler)?;
+    let backend = backend.clone();
+    let id = detached(async move { backend.run_pod(spec).await }).await?;
+    Ok(api::RunPodSandboxResponse {
+        pod_sandbox_id: id.to_string(),
+    })
+}
+
+pub(super) async fn stop<B: Backend>(
+    backend: &Arc<B>,
+    request: api::StopPodSandboxRequest,
+) -> Outcome<api::StopPodSandboxResponse> {
+    if let Some(id) = lookup::pod_if_any(&**backend, &request.pod_sandbox_id)? {
+        let backend = backend.clone();
+        detached(async move { backend.stop_pod(&id).await }).await?;
+    }
+    Ok(api::StopPodSandboxResponse {})
+}
+
+pub(super) async fn remove<B: Backend>(
+    backend: &Arc<B>,
+    request: api::RemovePodSandboxRequest,
+) -> Outcome<api::RemovePodSandboxResponse> {
+    if let Some(id) = lookup::pod_if_any(&**backend, &request.pod_sandbox_id)? {
+        let backend = backend.clone();
+        detached(async move { backend.remove_pod(&id).await }).await?;
+    }
+    Ok(api::RemovePodSandboxResponse {})
+}
+
+pub(super) fn status<B: Backend>(
+    backend: &B,
+    request: &api::PodSandboxStatusRequest,
+) -> Outcome<api::PodSandboxStatusResponse> {
+    let pod = lookup::pod(backend, &request.pod_sandbox_id)?;
+    Ok(pod_view::response(&pod, request.verbose, super::now()))
+}
+
+pub(super) fn list<B: Backend>(
+    backend: &B,
+    request: api::ListPodSandboxRequest,
+) -> Outcome<api::ListPodSandboxResponse> {
+    Ok(api::ListPodSandboxResponse {
+        items: matching(backend, request.filter)?
+            .map(|pod| pod_view::item(&pod))
+            .collect(),
+    })
+}
+
+pub(super) fn stream<B: Backend>(
+    backend: &B,
+    request: api::StreamPodSandboxesRequest,
+) -> Outcome<Chunks<api::StreamPodSandboxesResponse>> {
+    let pods = matching(backend, request.filter)?.map(|pod| pod_view::item(&pod));
+    Ok(chunks(pods, |pod_sandboxes| {
+        api::StreamPodSandboxesResponse { pod_sandboxes }
+    }))
+}
+
+/// The sandboxes that pass, the newest first.
+fn matching<B: Backend>(
+    backend: &B,
+    filter: Option<api::PodSandboxFilter>,
+) -> Outcome<impl Iterator<Item = Arc<PodView>> + Send + use<B>> {
+    let filter = PodFilter::new(filter)?;
+    let mut pods = backend.pods();
+    pods.retain(|pod| filter.matches(pod));
+    pods.sort_by_key(|pod| std::cmp::Reverse(pod.created_at));
+    Ok(pods.into_iter())
+}

@@ -1,0 +1,109 @@
+use super::{Served, refused};
+use crate::cri::api;
+use tonic::Code;
+
+#[tokio::test]
+async fn version_and_status() {
+    let served = Served::start().await;
+    let mut runtime = served.runtime();
+    let version = runtime
+        .version(api::VersionRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(version.version, "0.1.0");
+    assert_eq!(version.runtime_name, "corten");
+    assert_eq!(version.runtime_api_version, "v1");
+
+    let status = runtime
+        .status(api::StatusRequest { verbose: true })
+        .await
+        .unwrap()
+        .into_inner();
+    let conditions = status.status.unwrap().conditions;
+    assert_eq!(conditions[0].r#type, "RuntimeReady");
+    assert!(conditions[0].status);
+    assert_eq!(conditions[1].r#type, "NetworkReady");
+    assert!(!conditions[1].status);
+    assert_eq!(conditions[1].reason, "NetworkNotReady");
+    let names: Vec<_> = status
+        .runtime_handlers
+        .iter()
+        .map(|h| h.name.as_str())
+        .collect();
+    assert_eq!(names, ["", "runc", "runsc"]);
+    assert!(status.runtime_handlers[0].features.unwrap().user_namespaces);
+    assert!(status.features.unwrap().supplemental_groups_policy);
+    assert!(status.info["config"].contains("/var/lib/corten"));
+    let brief = runtime
+        .status(api::StatusRequest { verbose: false })
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(brief.info.is_empty());
+
+    let config = runtime
+        .runtime_config(api::RuntimeConfigRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        config.linux.unwrap().cgroup_driver(),
+        api::CgroupDriver::Cgroupfs
+    );
+    let update = api::UpdateRuntimeConfigRequest::default();
+    runtime.update_runtime_config(update).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_not_there_says_so() {
+    let served = Served::start().await;
+    let mut runtime = served.runtime();
+    let answers = [
+        refused(runtime.exec(api::ExecRequest::default()).await),
+        refused(runtime.attach(api::AttachRequest::default()).await),
+        refused(
+            runtime
+                .port_forward(api::PortForwardRequest::default())
+                .await,
+        ),
+        refused(
+            runtime
+                .container_stats(api::ContainerStatsRequest::default())
+                .await,
+        ),
+        refused(
+            runtime
+                .checkpoint_container(api::CheckpointContainerRequest::default())
+                .await,
+        ),
+        refused(runtime.restore_pod(api::RestorePodRequest::default()).await),
+    ];
+    for (code, message) in answers {
+        assert_eq!(code, Code::Unimplemented);
+        assert!(message.starts_with("corten does not "), "{message}");
+    }
+    let events = runtime.get_container_events(api::GetEventsRequest {}).await;
+    assert_eq!(refused(events).0, Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn requests_are_measured() {
+    let served = Served::start().await;
+    let mut runtime = served.runtime();
+    runtime
+        .version(api::VersionRequest::default())
+        .await
+        .unwrap();
+    let _ = runtime
+        .pod_sandbox_status(api::PodSandboxStatusRequest::default())
+        .await;
+    let seen = served.seen.0.lock().unwrap().clone();
+    assert_eq!(
+        seen,
+        [
+            ("Version", Code::Ok),
+            ("PodSandboxStatus", Code::InvalidArgument)
+        ]
+    );
+}

@@ -1,0 +1,249 @@
+//! Processes in a running container, through its monitor.
+
+use std::{ffi::OsString, io, os::fd::OwnedFd, path::PathBuf, time::Duration};
+
+use corten_conmon::ctl::{Exec, ExecEnd as Told, Reply, Verb};
+use tokio::sync::oneshot;
+
+use super::{ExitStatus, Monitor, MonitorError, client::unexpected, link::Waiter, pipe::Reader};
+
+pub use super::pipe::Output;
+
+/// What the monitor may take on top of an exec's timeout: to kill it and to say so.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// A process to run to its end, its output collected.
+#[derive(Debug, Clone)]
+pub struct ExecRequest {
+    /// Command line of the OCI runtime's `exec`, which must detach (`--detach`), write `pid_file` and read
+    /// `process_json`. Its working directory is the bundle.
+    pub runtime_argv: Vec<OsString>,
+    /// The process as a file, removed at the end.
+    pub process_json: PathBuf,
+    /// File the runtime writes the process's number to; the monitor removes it. One for each exec.
+    pub pid_file: PathBuf,
+    /// How long it may take, all in all.
+    pub timeout: Option<Duration>,
+    /// Bytes kept of its output, and as many of its error.
+    pub output_cap: usize,
+    /// How long output may still come once the process is gone and another holds its pipes.
+    pub drain: Duration,
+}
+
+impl ExecRequest {
+    /// Bytes of output that are kept by default.
+    pub const OUTPUT_CAP: usize = 16 * 1024 * 1024;
+    /// Time for output that outlives the process. What the process itself wrote needs none of it.
+    pub const DRAIN: Duration = Duration::from_millis(250);
+}
+
+/// What came of an exec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecResult {
+    /// How it ended.
+    pub end: ExecEnd,
+    /// Its standard output.
+    pub stdout: Output,
+    /// Its standard error.
+    pub stderr: Output,
+}
+
+/// How an exec ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecEnd {
+    /// The process ended by itself.
+    Exited(ExitStatus),
+    /// It took too long, and was killed with all it had started.
+    TimedOut,
+}
+
+/// A process to start, its descriptors given.
+#[derive(Debug)]
+pub struct StartExec {
+    /// As in [`ExecRequest::runtime_argv`]. With a terminal it names a console socket; whoever made that
+    /// receives the terminal on it.
+    pub runtime_argv: Vec<OsString>,
+    /// As in [`ExecRequest::pid_file`].
+    pub pid_file: PathBuf,
+    /// As in [`ExecRequest::timeout`].
+    pub timeout: Option<Duration>,
+    /// Standard input; `None` for `/dev/null`.
+    pub stdin: Option<OwnedFd>,
+    /// Standard output.
+    pub stdout: OwnedFd,
+    /// Standard error, of the runtime too.
+    pub stderr: OwnedFd,
+}
+
+/// An exec under way. Dropping it kills the process.
+#[derive(Debug)]
+pub struct RunningExec {
+    started: Option<oneshot::Receiver<Reply>>,
+    ended: oneshot::Receiver<Reply>,
+    cancel: Cancel,
+    timeout: Option<Duration>,
+}
+
+/// Ends the exec when dropped before it was over.
+#[derive(Debug)]
+struct Cancel {
+    monitor: Monitor,
+    exec: Option<u64>,
+}
+
+impl Drop for Cancel {
+    fn drop(&mut self) {
+        if let Some(exec) = self.exec.take() {
+            self.monitor.request_later(Verb::CancelExec { exec });
+        }
+    }
+}
+
+impl RunningExec {
+    /// Waits until the process runs and gives its number. `None` when it never will: [`Self::wait`] says
+    /// why. May be called once.
+    pub async fn started(&mut self) -> Option<i32> {
+        match self.started.take()?.await {
+            Ok(Reply::ExecStarted { pid }) => Some(pid),
+            _ => None,
+        }
+    }
+
+    /// Waits for the end. A runtime that failed is [`MonitorError::ExecRuntime`], without its words:
+    /// they went to the standard error given.
+    pub async fn wait(&mut self) -> Result<ExecEnd, MonitorError> {
+        let reply = match self.timeout {
+            None => (&mut self.ended).await,
+            Some(timeout) => {
+                let after = timeout.saturating_add(MARGIN);
+                tokio::time::timeout(after, &mut self.ended)
+                    .await
+                    .map_err(|_| MonitorError::Timeout {
+                        operation: "an exec",
+                        after,
+                    })?
+            }
+        };
+        let reply = reply.map_err(|_| MonitorError::Gone)?;
+        self.cancel.exec = None;
+        let Reply::ExecEnded { end } = reply else {
+            return Err(unexpected("an exec", reply));
+        };
+        match end {
+            Told::Exited { status } => Ok(ExecEnd::Exited(status.into())),
+            Told::TimedOut => Ok(ExecEnd::TimedOut),
+            Told::RuntimeFailed { status } => Err(MonitorError::ExecRuntime {
+                status: status.into(),
+                stderr: String::new(),
+            }),
+            Told::NoRuntime { errno } => {
+                Err(MonitorError::ExecSpawn(io::Error::from_raw_os_error(errno)))
+            }
+            Told::NoProcess => Err(MonitorError::ExecNoProcess),
+            Told::Cancelled => Err(MonitorError::Unexpected("an exec that nobody cancelled")),
+        }
+    }
+}
+
+impl Monitor {
+    /// Starts a process in the container.
+    pub async fn start_exec(&self, start: StartExec) -> Result<RunningExec, MonitorError> {
+        let verb = Verb::Exec {
+            exec: Exec {
+                runtime: start.runtime_argv,
+                pid_file: start.pid_file,
+                timeout_ms: start
+                    .timeout
+                    .map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX)),
+                stdin: start.stdin.is_some(),
+            },
+        };
+        let fds = start
+            .stdin
+            .into_iter()
+            .chain([start.stdout, start.stderr])
+            .collect();
+        let id = self.next_id();
+        let (started_sender, started) = oneshot::channel();
+        let (ended_sender, ended) = oneshot::channel();
+        let waiter = Waiter::Exec {
+            started: Some(started_sender),
+            ended: ended_sender,
+        };
+        // Made first: a call dropped while it sends must end what was sent.
+        let cancel = Cancel {
+            monitor: self.clone(),
+            exec: Some(id),
+        };
+        self.request(id, verb, fds, Some(waiter)).await?;
+        Ok(RunningExec {
+            started: Some(started),
+            ended,
+            cancel,
+            timeout: start.timeout,
+        })
+    }
+
+    /// Runs a process in the container to its end. Dropping the future kills the process.
+    pub async fn exec(&self, request: ExecRequest) -> Result<ExecResult, MonitorError> {
+        let process_json = Removed(request.process_json);
+        let (mut stdout, stdout_fd) =
+            Reader::new(request.output_cap).map_err(MonitorError::ExecOutput)?;
+        let (mut stderr, stderr_fd) =
+            Reader::new(request.output_cap).map_err(MonitorError::ExecOutput)?;
+        let mut running = self
+            .start_exec(StartExec {
+                runtime_argv: request.runtime_argv,
+                pid_file: request.pid_file,
+                timeout: request.timeout,
+                stdin: None,
+                stdout: stdout_fd,
+                stderr: stderr_fd,
+            })
+            .await?;
+        let end = {
+            let output = async { tokio::try_join!(stdout.read_to_end(), stderr.read_to_end()) };
+            let mut output = std::pin::pin!(output);
+            let (end, read) = tokio::select! {
+                end = running.wait() => (end, None),
+                read = &mut output => (running.wait().await, Some(read)),
+            };
+            let read = match read {
+                Some(read) => Some(read),
+                // All that the process wrote is in the pipe; what still comes is another's.
+                None => tokio::time::timeout(request.drain, &mut output).await.ok(),
+            };
+            if let Some(read) = read {
+                read.map_err(MonitorError::ExecOutput)?;
+            }
+            end
+        };
+        drop(process_json);
+        let (stdout, stderr) = (stdout.into_output(), stderr.into_output());
+        match end {
+            Ok(end) => Ok(ExecResult {
+                end,
+                stdout,
+                stderr,
+            }),
+            Err(MonitorError::ExecRuntime { status, .. }) => Err(MonitorError::ExecRuntime {
+                status,
+                stderr: String::from_utf8_lossy(&stderr.bytes).into_owned(),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A file removed at the end, whichever way it comes. Unlinking in `/run` does not block.
+struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %self.0.display(), %error, "cannot remove an exec's file");
+        }
+    }
+}

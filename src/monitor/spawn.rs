@@ -1,0 +1,133 @@
+//! Starting a monitor.
+
+use std::{
+    ffi::OsString,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use corten_conmon::{ctl::Reply, socket, wire};
+
+use super::{CreateRequest, Monitor, MonitorError, link::Connection};
+use crate::id::Id;
+
+/// What a monitor may take on top of the runtime's own time.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// The monitor's program.
+#[derive(Debug, Clone)]
+pub struct MonitorBinary {
+    path: PathBuf,
+}
+
+impl MonitorBinary {
+    /// The program at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A container that was created and waits to be started.
+#[derive(Debug)]
+pub struct Created {
+    /// Its init process.
+    pub pid: i32,
+    /// Its monitor's process.
+    pub monitor_pid: i32,
+    /// What the runtime wrote to its standard error though it succeeded: warnings.
+    pub runtime_stderr: String,
+    /// The handle on its monitor.
+    pub monitor: Monitor,
+}
+
+/// Starts a monitor, which creates the container.
+///
+/// Once this was begun the monitor goes on whatever happens to the caller: after a cancelled call or a
+/// [`MonitorError::Timeout`], [`super::adopt`] tells what became of it.
+pub async fn spawn(
+    binary: &MonitorBinary,
+    request: CreateRequest,
+) -> Result<Created, MonitorError> {
+    let (ours, theirs) = socket::pair().map_err(MonitorError::Socket)?;
+    let connection = Connection::new(ours)?;
+    let exit_record = request.exit_record.clone();
+    let patience = request.create_timeout + MARGIN;
+    start(binary, request, theirs, &connection).await?;
+    let answer = tokio::time::timeout(patience, connection.receive())
+        .await
+        .map_err(|_| MonitorError::Timeout {
+            operation: "the container's creation",
+            after: patience,
+        })??;
+    match answer.reply {
+        Reply::Created {
+            pid,
+            monitor: monitor_pid,
+            stderr: runtime_stderr,
+        } => {
+            let monitor = Monitor::start(connection, pid, monitor_pid, exit_record, None);
+            Ok(Created {
+                pid,
+                monitor_pid,
+                runtime_stderr,
+                monitor,
+            })
+        }
+        Reply::Failed { failure } => Err(MonitorError::Create(failure)),
+        _ => Err(MonitorError::Unexpected("the container's creation")),
+    }
+}
+
+async fn start(
+    binary: &MonitorBinary,
+    mut request: CreateRequest,
+    stdin: OwnedFd,
+    connection: &Connection,
+) -> Result<(), MonitorError> {
+    let (path, id) = (binary.path.clone(), request.id.clone());
+    let env = std::mem::take(&mut request.env);
+    // Encoded and sent before the program runs: a configuration that cannot be sent starts nothing.
+    connection
+        .send_config(&wire::frame(&request.config())?)
+        .await?;
+    tokio::task::spawn_blocking(move || run(path, &id, env, stdin))
+        .await
+        .map_err(|error| MonitorError::Socket(std::io::Error::other(error)))?
+}
+
+/// Runs the program and waits for its first process, which detaches the second and leaves at once.
+fn run(
+    path: PathBuf,
+    id: &Id,
+    env: Vec<(OsString, OsString)>,
+    stdin: OwnedFd,
+) -> Result<(), MonitorError> {
+    let status = Command::new(&path)
+        .arg("--container")
+        .arg(id.as_str())
+        .env_clear()
+        .envs(env)
+        .current_dir("/")
+        .stdin(Stdio::from(stdin))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(MonitorError::Detach {
+            binary: path,
+            status,
+        }),
+        Err(source) => Err(MonitorError::Start {
+            binary: path,
+            source,
+        }),
+    }
+}

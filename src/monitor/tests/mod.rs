@@ -1,0 +1,8 @@
+//! Real containers, run by the real runtime under the real monitor.
+
+mod bundle;
+mod creating;
+mod ending;
+mod execs;
+mod logs;
+mod terminals;

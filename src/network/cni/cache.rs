@@ -1,0 +1,394 @@
+//! Records of attachments: what DEL needs, whatever happens to configuration, namespace and daemon.
+//!
+//! Two files a pod. `ID.intent` says that ADD was begun, with which configuration and for which pod; it is
+//! durable before the first plugin runs and goes only after DEL. `ID.result` says what ADD returned; DEL works without
+//! it, so it is written atomically but not synced. A file that cannot be read is set aside as `NAME.bad`.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::conf::ConfList;
+use crate::{
+    id::Id,
+    network::{Attachment, PodNetwork},
+};
+
+/// Largest record read.
+const MAX_RECORD: u64 = 8 << 20;
+/// Version of the records' shape.
+const VERSION: u32 = 1;
+
+/// ADD was begun.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    version: u32,
+    /// The pod as given.
+    pub pod: PodNetwork,
+    /// The configuration used, whole.
+    pub conf: ConfList,
+    /// Host ports are published by this runtime and not by a plugin.
+    pub native_ports: bool,
+}
+
+/// ADD returned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    version: u32,
+    /// The last plugin's result, as given.
+    pub result: Value,
+    /// The same in our terms.
+    pub attachment: Attachment,
+}
+
+impl Intent {
+    /// About to attach `pod`.
+    pub fn new(pod: PodNetwork, conf: ConfList, native_ports: bool) -> Self {
+        Self {
+            version: VERSION,
+            pod,
+            conf,
+            native_ports,
+        }
+    }
+}
+
+impl Outcome {
+    /// It is attached.
+    pub fn new(result: Value, attachment: Attachment) -> Self {
+        Self {
+            version: VERSION,
+            result,
+            attachment,
+        }
+    }
+}
+
+/// A record that could not be kept or read.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// The directory.
+    #[error("network records: making {}", path.display())]
+    MakeDir {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Not listed.
+    #[error("network records: listing {}", path.display())]
+    List {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Not written.
+    #[error("network records: writing {}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Not read.
+    #[error("network records: reading {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Not removed.
+    #[error("network records: removing {}", path.display())]
+    Remove {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The thread doing it died.
+    #[error("network records: interrupted")]
+    Interrupted,
+}
+
+/// What is known of a pod.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Entry {
+    /// Never attached, or detached.
+    None,
+    /// Attached, or in part.
+    Known {
+        /// How it was begun.
+        intent: Box<Intent>,
+        /// How it ended, if it did.
+        outcome: Option<Box<Outcome>>,
+    },
+    /// There was a record, which is now set aside.
+    Unreadable,
+}
+
+/// The directory of records.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    dir: PathBuf,
+}
+
+impl Cache {
+    /// Makes the directory if needed and clears away what an interrupted write left.
+    pub async fn open(dir: PathBuf) -> Result<Self, CacheError> {
+        blocking(move || {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&dir)
+                .map_err(|source| CacheError::MakeDir {
+                    path: dir.clone(),
+                    source,
+                })?;
+            for path in list(&dir)? {
+                if path.extension().is_some_and(|e| e == "tmp") {
+                    remove(&path)?;
+                }
+            }
+            Ok(Self { dir })
+        })
+        .await
+    }
+
+    /// All pods with a record, readable or not.
+    pub async fn ids(&self) -> Result<Vec<Id>, CacheError> {
+        let dir = self.dir.clone();
+        blocking(move || {
+            Ok(list(&dir)?
+                .iter()
+                .filter_map(|path| path.file_name()?.to_str()?.strip_suffix(".intent"))
+                .filter_map(|id| Id::parse(id).ok())
+                .collect())
+        })
+        .await
+    }
+
+    /// Notes that `intent.pod` is about to be attached. Durable on return.
+    pub async fn begin(&self, intent: &Intent) -> Result<(), CacheError> {
+        let path = self.path(&intent.pod.id, "intent");
+        let stale = self.path(&intent.pod.id, "result");
+        let bytes = encode(&path, intent)?;
+        blocking(move || {
+            remove(&stale)?;
+            write(&path, &bytes, true)
+        })
+        .await
+    }
+
+    /// Notes how attaching ended.
+    pub async fn finish(&self, id: &Id, outcome: &Outcome) -> Result<(), CacheError> {
+        let path = self.path(id, "result");
+        let bytes = encode(&path, outcome)?;
+        blocking(move || write(&path, &bytes, false)).await
+    }
+
+    /// What is known of a pod.
+    pub async fn load(&self, id: &Id) -> Result<Entry, CacheError> {
+        let (intent, result) = (self.path(id, "intent"), self.path(id, "result"));
+        blocking(move || {
+            let intent = match read::<Intent>(&intent)? {
+                Found::Nothing => return Ok(Entry::None),
+                Found::Bad => return Ok(Entry::Unreadable),
+                Found::Good(intent) => intent,
+            };
+            let outcome = match read::<Outcome>(&result)? {
+                Found::Good(outcome) => Some(outcome),
+                Found::Nothing | Found::Bad => None,
+            };
+            Ok(Entry::Known { intent, outcome })
+        })
+        .await
+    }
+
+    /// Forgets a pod. Idempotent.
+    pub async fn forget(&self, id: &Id) -> Result<(), CacheError> {
+        let (intent, result) = (self.path(id, "intent"), self.path(id, "result"));
+        blocking(move || {
+            remove(&result)?;
+            remove(&intent)
+        })
+        .await
+    }
+
+    fn path(&self, id: &Id, kind: &str) -> PathBuf {
+        self.dir.join(format!("{id}.{kind}"))
+    }
+}
+
+enum Found<T> {
+    Nothing,
+    Bad,
+    Good(Box<T>),
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Found<T>, CacheError> {
+    let failed = |source| CacheError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(e) => return Err(failed(e)),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_RECORD + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    #[derive(Deserialize)]
+    struct Head {
+        version: u32,
+    }
+    let known = serde_json::from_slice::<Head>(&bytes).is_ok_and(|head| head.version == VERSION);
+    if known && let Ok(record) = serde_json::from_slice(&bytes) {
+        return Ok(Found::Good(Box::new(record)));
+    }
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".bad");
+    tracing::warn!(path = %path.display(), "unreadable network record set aside");
+    fs::rename(path, aside).map_err(failed)?;
+    Ok(Found::Bad)
+}
+
+fn encode(path: &Path, record: &impl Serialize) -> Result<Vec<u8>, CacheError> {
+    serde_json::to_vec(record).map_err(|e| CacheError::Write {
+        path: path.to_owned(),
+        source: e.into(),
+    })
+}
+
+fn write(path: &Path, bytes: &[u8], durable: bool) -> Result<(), CacheError> {
+    let mut staged = path.as_os_str().to_owned();
+    staged.push(".tmp");
+    let staged = PathBuf::from(staged);
+    let put = || -> io::Result<()> {
+        let mut file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&staged)?;
+        file.write_all(bytes)?;
+        if durable {
+            file.sync_data()?;
+        }
+        fs::rename(&staged, path)?;
+        match path.parent() {
+            Some(dir) if durable => File::open(dir)?.sync_all(),
+            _ => Ok(()),
+        }
+    };
+    put().map_err(|source| CacheError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn remove(path: &Path) -> Result<(), CacheError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(CacheError::Remove {
+            path: path.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn list(dir: &Path) -> Result<Vec<PathBuf>, CacheError> {
+    fs::read_dir(dir)
+        .and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect())
+        .map_err(|source| CacheError::List {
+            path: dir.to_owned(),
+            source,
+        })
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CacheError> + Send + 'static,
+) -> Result<T, CacheError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| CacheError::Interrupted)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::tests::pod;
+
+    fn intent() -> Intent {
+        let conf = ConfList::parse_single(br#"{"name":"n","type":"x","f":1.5}"#).unwrap();
+        Intent::new(pod("/ns"), conf, true)
+    }
+
+    #[tokio::test]
+    async fn keeps_and_forgets() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path().join("a/b")).await.unwrap();
+        let intent = intent();
+        let id = intent.pod.id.clone();
+        assert_eq!(cache.load(&id).await.unwrap(), Entry::None);
+        cache.begin(&intent).await.unwrap();
+        assert_eq!(cache.ids().await.unwrap(), vec![id.clone()]);
+        let outcome = Outcome::new(serde_json::json!({"x": 1}), Attachment::default());
+        cache.finish(&id, &outcome).await.unwrap();
+        let cache = Cache::open(dir.path().join("a/b")).await.unwrap();
+        assert_eq!(
+            cache.load(&id).await.unwrap(),
+            Entry::Known {
+                intent: Box::new(intent.clone()),
+                outcome: Some(Box::new(outcome))
+            }
+        );
+        cache.begin(&intent).await.unwrap();
+        assert!(matches!(
+            cache.load(&id).await.unwrap(),
+            Entry::Known { outcome: None, .. }
+        ));
+        cache.forget(&id).await.unwrap();
+        cache.forget(&id).await.unwrap();
+        assert!(cache.ids().await.unwrap().is_empty());
+        assert_eq!(fs::read_dir(dir.path().join("a/b")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn sets_aside_what_it_cannot_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path().to_owned()).await.unwrap();
+        let intent = intent();
+        let id = intent.pod.id.clone();
+        let file = dir.path().join(format!("{id}.intent"));
+        for text in ["", "{", "{\"version\":99}"] {
+            fs::write(&file, text).unwrap();
+            assert_eq!(cache.load(&id).await.unwrap(), Entry::Unreadable);
+            assert_eq!(cache.load(&id).await.unwrap(), Entry::None);
+        }
+        assert!(dir.path().join(format!("{id}.intent.bad")).exists());
+        cache.begin(&intent).await.unwrap();
+        fs::write(dir.path().join(format!("{id}.result")), "half").unwrap();
+        assert!(matches!(
+            cache.load(&id).await.unwrap(),
+            Entry::Known { outcome: None, .. }
+        ));
+        fs::write(dir.path().join("x.intent.tmp"), "half").unwrap();
+        Cache::open(dir.path().to_owned()).await.unwrap();
+        assert!(!dir.path().join("x.intent.tmp").exists());
+    }
+}

@@ -1,0 +1,48 @@
+//! Errors of the network.
+
+use super::{
+    cni::{args::ArgsError, cache::CacheError, chain::ChainError},
+    hostport::{HostPortError, TagError},
+};
+use crate::id::Id;
+
+/// Something about a pod's network that did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// The tag in the configuration.
+    #[error("network configuration")]
+    Tag(#[from] TagError),
+    /// There is nothing to attach pods with.
+    #[error("the network is not ready: {0}")]
+    NotReady(String),
+    /// The pod asks for something it cannot have.
+    #[error(transparent)]
+    Args(#[from] ArgsError),
+    /// Plugins.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// Records.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// Ports of the host.
+    #[error(transparent)]
+    HostPort(#[from] HostPortError),
+    /// There is no such attachment.
+    #[error("sandbox {0} is not attached to a network")]
+    NotAttached(Id),
+    /// Attaching was begun and its end is not known.
+    #[error("sandbox {0} was never attached completely")]
+    Incomplete(Id),
+}
+
+/// An error with all its causes in one line.
+pub(crate) fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        text.push_str(": ");
+        text.push_str(&e.to_string());
+        cause = e.source();
+    }
+    text
+}

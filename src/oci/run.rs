@@ -1,0 +1,403 @@
+//! Running an OCI runtime: bounded in time and output, with its own words when it fails.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use oci_spec::runtime::LinuxResources;
+use serde::Deserialize;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    process::{Child, Command},
+    time::timeout,
+};
+
+use super::{
+    handler::Handler,
+    message::{self, Meaning},
+};
+use crate::id::Id;
+
+/// Most of either output that is kept.
+const OUTPUT_CAP: usize = 1 << 20;
+
+/// How long outputs may stay open after the program is gone.
+const OUTPUT_GRACE: Duration = Duration::from_secs(2);
+
+/// How long each command may take.
+mod limit {
+    use std::time::Duration;
+
+    pub(super) const PROBE: Duration = Duration::from_secs(10);
+    pub(super) const START: Duration = Duration::from_secs(120);
+    pub(super) const KILL: Duration = Duration::from_secs(30);
+    pub(super) const DELETE: Duration = Duration::from_secs(120);
+    pub(super) const STATE: Duration = Duration::from_secs(30);
+    pub(super) const UPDATE: Duration = Duration::from_secs(60);
+    pub(super) const FREEZE: Duration = Duration::from_secs(60);
+}
+
+/// A runtime's command that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The runtime has no such container.
+    #[error("{verb}: {message}")]
+    NoContainer {
+        /// What was asked of it.
+        verb: String,
+        /// In its own words.
+        message: String,
+    },
+    /// The container's process is gone.
+    #[error("{verb}: {message}")]
+    NotRunning {
+        /// What was asked of it.
+        verb: String,
+        /// In its own words.
+        message: String,
+    },
+    /// Any other failure.
+    #[error("{verb}: {message}")]
+    Failed {
+        /// What was asked of it.
+        verb: String,
+        /// In its own words.
+        message: String,
+    },
+    /// It took too long and was killed.
+    #[error("{verb} was killed after {} s", limit.as_secs())]
+    Timeout {
+        /// What was asked of it.
+        verb: String,
+        /// How long it had.
+        limit: Duration,
+    },
+    /// It could not be run.
+    #[error("cannot run {path:?}")]
+    Spawn {
+        /// The program.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Its output could not be read.
+    #[error("cannot talk to {path:?}")]
+    Talk {
+        /// The program.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Its output makes no sense.
+    #[error("{verb} gave {output:?}, which is not what it should")]
+    Output {
+        /// What was asked of it.
+        verb: String,
+        /// The beginning of what it gave.
+        output: String,
+        /// Why that makes no sense.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// A container as the runtime sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ContainerState {
+    /// Its name.
+    pub id: String,
+    /// `creating`, `created`, `running`, `stopped` or, with some, `paused`.
+    pub status: String,
+    /// Process ID; 0 when there is none.
+    #[serde(default)]
+    pub pid: i32,
+}
+
+impl Handler {
+    /// Starts a created container.
+    pub async fn start(&self, id: &Id) -> Result<(), RuntimeError> {
+        self.simple("start", &[], id, &[], limit::START).await
+    }
+
+    /// Sends a signal, by number, to a container's first process.
+    pub async fn kill(&self, id: &Id, signal: i32) -> Result<(), RuntimeError> {
+        let signal = signal.to_string();
+        self.simple("kill", &[], id, &[&signal], limit::KILL).await
+    }
+
+    /// Sends a signal, by number, to all processes of a container.
+    pub async fn kill_all(&self, id: &Id, signal: i32) -> Result<(), RuntimeError> {
+        let signal = signal.to_string();
+        self.simple("kill", &["--all"], id, &[&signal], limit::KILL)
+            .await
+    }
+
+    /// Removes what the runtime keeps of a container, killing what still runs. One that is gone
+    /// already is fine.
+    pub async fn delete(&self, id: &Id) -> Result<(), RuntimeError> {
+        match self
+            .simple("delete", &["--force"], id, &[], limit::DELETE)
+            .await
+        {
+            Err(RuntimeError::NoContainer { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The container as the runtime sees it.
+    pub async fn state(&self, id: &Id) -> Result<ContainerState, RuntimeError> {
+        let argv = self.plain_command("state", &[], id, &[]);
+        let verb = self.verb("state", id);
+        let output = run(&argv, &verb, None, limit::STATE).await?;
+        serde_json::from_slice(&output).map_err(|source| RuntimeError::Output {
+            verb,
+            output: String::from_utf8_lossy(&output).chars().take(200).collect(),
+            source,
+        })
+    }
+
+    /// Changes the limits of a container.
+    pub async fn update(&self, id: &Id, resources: &LinuxResources) -> Result<(), RuntimeError> {
+        let verb = self.verb("update", id);
+        let json = serde_json::to_vec(resources).map_err(|source| RuntimeError::Output {
+            verb: verb.clone(),
+            output: String::new(),
+            source,
+        })?;
+        let argv = self.plain_command("update", &["--resources", "-"], id, &[]);
+        run(&argv, &verb, Some(json), limit::UPDATE).await?;
+        Ok(())
+    }
+
+    /// Freezes all processes of a container.
+    pub async fn pause(&self, id: &Id) -> Result<(), RuntimeError> {
+        self.simple("pause", &[], id, &[], limit::FREEZE).await
+    }
+
+    /// Thaws all processes of a container.
+    pub async fn resume(&self, id: &Id) -> Result<(), RuntimeError> {
+        self.simple("resume", &[], id, &[], limit::FREEZE).await
+    }
+
+    async fn simple(
+        &self,
+        verb: &str,
+        options: &[&str],
+        id: &Id,
+        rest: &[&str],
+        limit: Duration,
+    ) -> Result<(), RuntimeError> {
+        let argv = self.plain_command(verb, options, id, rest);
+        run(&argv, &self.verb(verb, id), None, limit).await?;
+        Ok(())
+    }
+
+    fn verb(&self, verb: &str, id: &Id) -> String {
+        format!("{} {verb} of container {id}", self.name)
+    }
+}
+
+/// Asks a runtime something about itself.
+pub(super) async fn ask(path: &Path, question: &str) -> Result<Vec<u8>, RuntimeError> {
+    let argv = [path.as_os_str().to_owned(), question.into()];
+    let verb = format!("{} {question}", path.display());
+    run(&argv, &verb, None, limit::PROBE).await
+}
+
+/// Runs a command to its end and gives its standard output.
+async fn run(
+    argv: &[OsString],
+    verb: &str,
+    input: Option<Vec<u8>>,
+    limit: Duration,
+) -> Result<Vec<u8>, RuntimeError> {
+    let Some((program, arguments)) = argv.split_first() else {
+        return Err(RuntimeError::Failed {
+            verb: verb.to_owned(),
+            message: "there is nothing to run".to_owned(),
+        });
+    };
+    let path = PathBuf::from(program);
+    let stdin = if input.is_some() {
+        Stdio::piped()
+    } else {
+        Stdio::null()
+    };
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(stdin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .current_dir("/")
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|source| RuntimeError::Spawn {
+            path: path.clone(),
+            source,
+        })?;
+    let finished = match timeout(limit, talk(&mut child, input)).await {
+        Ok(finished) => finished,
+        Err(_) => {
+            kill_group(&child);
+            return Err(RuntimeError::Timeout {
+                verb: verb.to_owned(),
+                limit,
+            });
+        }
+    };
+    let (status, output, errors) =
+        finished.map_err(|source| RuntimeError::Talk { path, source })?;
+    if status.success() {
+        return Ok(output);
+    }
+    Err(failure(verb, status, &errors, &output))
+}
+
+/// Kills a program that leads its own process group, and what it started. It is reaped once its
+/// handle is dropped.
+fn kill_group(child: &Child) {
+    let group = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(rustix::process::Pid::from_raw);
+    if let Some(group) = group {
+        // Gone already is as good.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+}
+
+async fn talk(
+    child: &mut Child,
+    input: Option<Vec<u8>>,
+) -> io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
+    let stdin = child.stdin.take();
+    let mut stdout = Capture::new(child.stdout.take());
+    let mut stderr = Capture::new(child.stderr.take());
+    let feed = async {
+        if let (Some(mut stdin), Some(input)) = (stdin, input) {
+            // A program that does not read all of its input says why on its own.
+            let _ = stdin.write_all(&input).await;
+        }
+    };
+    let status = {
+        let read = async { tokio::join!(feed, stdout.read(), stderr.read()) };
+        tokio::pin!(read);
+        tokio::select! {
+            _ = &mut read => child.wait().await?,
+            status = child.wait() => {
+                // Something else may hold the outputs open for ever; what is in them by now counts.
+                let _ = timeout(OUTPUT_GRACE, &mut read).await;
+                status?
+            }
+        }
+    };
+    Ok((status, stdout.kept, stderr.kept))
+}
+
+/// Reads to the end and keeps the beginning.
+struct Capture<R> {
+    source: Option<R>,
+    kept: Vec<u8>,
+}
+
+impl<R: AsyncRead + Unpin> Capture<R> {
+    fn new(source: Option<R>) -> Self {
+        Self {
+            source,
+            kept: Vec::new(),
+        }
+    }
+
+    async fn read(&mut self) {
+        let Some(source) = &mut self.source else {
+            return;
+        };
+        let mut chunk = [0; 8192];
+        while let Ok(n) = source.read(&mut chunk).await {
+            if n == 0 {
+                break;
+            }
+            let room = OUTPUT_CAP - self.kept.len();
+            self.kept.extend_from_slice(&chunk[..n.min(room)]);
+        }
+    }
+}
+
+fn failure(verb: &str, status: ExitStatus, errors: &[u8], output: &[u8]) -> RuntimeError {
+    let mut message = message::extract(errors);
+    if message.is_empty() {
+        message = message::extract(output);
+    }
+    if message.is_empty() {
+        message = status.to_string();
+    }
+    let verb = verb.to_owned();
+    match message::meaning(&message) {
+        Meaning::NoContainer => RuntimeError::NoContainer { verb, message },
+        Meaning::NotRunning => RuntimeError::NotRunning { verb, message },
+        Meaning::NoCommand | Meaning::Other => RuntimeError::Failed { verb, message },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn sh(script: &str, limit: Duration) -> Result<Vec<u8>, RuntimeError> {
+        let argv = ["/bin/sh", "-c", script].map(OsString::from);
+        run(&argv, "test", None, limit).await
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn output_is_kept_up_to_a_bound() {
+        assert_eq!(sh("echo out; echo err >&2", LONG).await.unwrap(), b"out\n");
+        let much = sh("head -c 3000000 /dev/zero", LONG).await.unwrap();
+        assert_eq!(much.len(), OUTPUT_CAP);
+    }
+
+    #[tokio::test]
+    async fn input_reaches_it() {
+        let argv = ["/bin/cat"].map(OsString::from);
+        let input = vec![b'x'; 300_000];
+        let output = run(&argv, "test", Some(input.clone()), LONG).await.unwrap();
+        assert_eq!(output, input);
+        let argv = ["/bin/true"].map(OsString::from);
+        run(&argv, "test", Some(input), LONG).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn failures_come_in_its_own_words() {
+        let error = sh("echo 'container does not exist' >&2; exit 1", LONG).await;
+        assert!(
+            matches!(error, Err(RuntimeError::NoContainer { message, .. })
+            if message == "container does not exist")
+        );
+        let error = sh("exit 3", LONG).await.unwrap_err();
+        assert_eq!(error.to_string(), "test: exit status: 3");
+        assert!(matches!(
+            run(&["/nonexistent".into()], "test", None, LONG).await,
+            Err(RuntimeError::Spawn { .. })
+        ));
+    }
+
+    #[tokio::test]
+    async fn time_is_bounded() {
+        let error = sh("sleep 1000", Duration::from_millis(50)).await;
+        assert!(matches!(error, Err(RuntimeError::Timeout { .. })));
+    }
+
+    #[tokio::test]
+    async fn an_open_output_is_not_waited_for() {
+        // The child that keeps the pipe open is the shell's own; it ends by itself.
+        assert_eq!(sh("sleep 5 & echo done", LONG).await.unwrap(), b"done\n");
+    }
+}

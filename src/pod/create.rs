@@ -1,0 +1,241 @@
+//! Setting a sandbox up.
+
+use std::{
+    fs,
+    io::{self, Read},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::Path,
+    sync::Arc,
+};
+
+use rustix::mount::MountFlags;
+
+use super::{
+    error::PodError,
+    infra::{self, Infra},
+    msg::{Mailbox, Msg, SetUpFailure},
+    record::PodRecord,
+    spec::{PidMode, PodSpec, Shared},
+    stop,
+};
+use crate::{
+    id::Id,
+    network::{Attachment, PodNetwork, files},
+    services::Services,
+    sys::{
+        mount,
+        namespaces::{self, NamespaceSet, Setup},
+    },
+};
+
+/// What a sandbox has gained once it is set up.
+pub(super) struct PodUp {
+    pub(super) attachment: Option<Attachment>,
+    pub(super) infra: Option<Infra>,
+}
+
+/// Sets a sandbox up; what fails half way is taken down again.
+pub(super) async fn set_up(
+    services: &Arc<Services>,
+    id: &Id,
+    record: &PodRecord,
+    me: &Mailbox,
+) -> Result<PodUp, SetUpFailure> {
+    match try_set_up(services, id, record, me).await {
+        Ok(up) => Ok(up),
+        Err(error) => {
+            let left = stop::tear_down(services, id, record, None)
+                .await
+                .and(super::remove::files(services, id, record).await)
+                .err();
+            Err(SetUpFailure { error, left })
+        }
+    }
+}
+
+async fn try_set_up(
+    services: &Arc<Services>,
+    id: &Id,
+    record: &PodRecord,
+    me: &Mailbox,
+) -> Result<PodUp, PodError> {
+    let spec = &record.spec;
+    if spec.namespaces.user.is_some() {
+        return Err(PodError::Unsupported(
+            "config.linux.security_context.namespace_options.userns_options: pods with a user namespace",
+        ));
+    }
+    let step = |text: &str| {
+        let text = text.to_owned();
+        async move {
+            let _ = me.send(Msg::Step(text)).await;
+        }
+    };
+    if spec.namespaces.network == Shared::Pod {
+        step("waiting for the network to be ready").await;
+        services
+            .network
+            .wait_ready(services.settings.network_ready_timeout)
+            .await
+            .map_err(PodError::Network)?;
+    }
+
+    step("making files and namespaces").await;
+    let files_made = {
+        let (services, id, spec) = (services.clone(), id.clone(), spec.clone());
+        tokio::task::spawn_blocking(move || make_files(&services, &id, &spec))
+    };
+    files_made
+        .await
+        .map_err(|e| PodError::Panicked(e.to_string()))??;
+    make_namespaces(services, id, spec).await?;
+
+    let mut attachment = None;
+    if spec.namespaces.network == Shared::Pod {
+        step("adding the pod to the network").await;
+        let netns = services.layout.sandbox_namespaces(id).join("net");
+        let pod = PodNetwork::new(id, spec, netns).map_err(PodError::Annotations)?;
+        attachment = Some(
+            services
+                .network
+                .add(&pod)
+                .await
+                .map_err(PodError::Network)?,
+        );
+    }
+    let ips = attachment
+        .as_ref()
+        .map(Attachment::addresses)
+        .unwrap_or_default();
+    make_hosts(services, id, spec, &ips).await?;
+
+    let mut infra = None;
+    if spec.namespaces.pid == PidMode::Pod {
+        step("starting the infra process").await;
+        infra = Some(infra::start(services, id, record).await?);
+    }
+    Ok(PodUp { attachment, infra })
+}
+
+/// The host name containers of the pod see.
+pub(crate) fn hostname(spec: &PodSpec) -> String {
+    if spec.hostname.is_empty() {
+        host_name()
+    } else {
+        spec.hostname.clone()
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn make_files(services: &Services, id: &Id, spec: &PodSpec) -> Result<(), PodError> {
+    let dir = services.layout.sandbox(id);
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(&dir)
+        .map_err(failed("making directory", &dir))?;
+    let host = host_resolver(spec).map_err(failed("reading", Path::new(RESOLV_CONF)))?;
+    let resolv = files::resolv_conf(spec.dns.as_ref(), &host).map_err(PodError::Contents)?;
+    write(&dir.join("resolv.conf"), &resolv)?;
+    let name = files::hostname(&hostname(spec)).map_err(PodError::Contents)?;
+    write(&dir.join("hostname"), name.as_bytes())?;
+    if spec.namespaces.ipc == Shared::Pod {
+        let shm = dir.join("shm");
+        fs::DirBuilder::new()
+            .mode(0o1777)
+            .create(&shm)
+            .map_err(failed("making directory", &shm))?;
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        let options = format!("mode=1777,size={}", services.settings.shm_size);
+        mount::mount_at("tmpfs", &shm, flags, &options)
+            .map_err(failed("mounting a tmpfs on", &shm))?;
+    }
+    Ok(())
+}
+
+/// The host's resolver settings, and where systemd-resolved keeps those that a pod can use too.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+const RESOLVED_CONF: &str = "/run/systemd/resolve/resolv.conf";
+
+/// The host's resolver settings, for a pod that brings none.
+fn host_resolver(spec: &PodSpec) -> io::Result<Vec<u8>> {
+    if spec.dns.is_some() {
+        return Ok(Vec::new());
+    }
+    let host = read_or_empty(Path::new(RESOLV_CONF))?;
+    if spec.namespaces.network == Shared::Pod && files::only_loopback_servers(&host) {
+        let resolved = read_or_empty(Path::new(RESOLVED_CONF))?;
+        if !resolved.is_empty() {
+            return Ok(resolved);
+        }
+    }
+    Ok(host)
+}
+
+fn read_or_empty(path: &Path) -> io::Result<Vec<u8>> {
+    let file = match fs::File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut text = Vec::new();
+    file.take(files::MAX_RESOLV_CONF as u64 + 1)
+        .read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// `hosts` of the sandbox: the host's own on the host's network, or made from the pod's addresses.
+async fn make_hosts(
+    services: &Arc<Services>,
+    id: &Id,
+    spec: &PodSpec,
+    ips: &[std::net::IpAddr],
+) -> Result<(), PodError> {
+    let path = services.layout.sandbox(id).join("hosts");
+    let own = match spec.namespaces.network {
+        Shared::Node => None,
+        Shared::Pod => Some(files::hosts(&hostname(spec), ips).map_err(PodError::Contents)?),
+    };
+    tokio::task::spawn_blocking(move || match own {
+        Some(text) => write(&path, text.as_bytes()),
+        None => {
+            let host = Path::new("/etc/hosts");
+            let text = read_or_empty(host).map_err(failed("reading", host))?;
+            write(&path, &text)
+        }
+    })
+    .await
+    .map_err(|e| PodError::Panicked(e.to_string()))?
+}
+
+async fn make_namespaces(services: &Services, id: &Id, spec: &PodSpec) -> Result<(), PodError> {
+    let set = NamespaceSet {
+        net: spec.namespaces.network == Shared::Pod,
+        ipc: spec.namespaces.ipc == Shared::Pod,
+        uts: spec.namespaces.network == Shared::Pod,
+    };
+    let setup = Setup {
+        hostname: set.uts.then(|| hostname(spec)),
+        sysctls: spec.sysctls.clone(),
+    };
+    namespaces::create_pinned(&services.layout.sandbox_namespaces(id), set, &setup)
+        .await
+        .map(drop)
+        .map_err(PodError::Namespaces)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), PodError> {
+    fs::write(path, bytes)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o644)))
+        .map_err(failed("writing", path))
+}
+
+pub(super) fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PodError {
+    let path = path.to_owned();
+    move |source| PodError::File { step, path, source }
+}

@@ -1,0 +1,53 @@
+//! A container as its pod's actor holds it.
+
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    lane::Lane,
+    msg::{ContainerOp, ContainerWaiter},
+};
+use crate::{container::record::ContainerRecord, monitor::Monitor};
+
+/// One container of a pod.
+pub(super) struct Slot {
+    pub(super) record: ContainerRecord,
+    pub(super) monitor: Option<Monitor>,
+    pub(super) lane: Lane<ContainerOp, ContainerWaiter>,
+    /// When a stop becomes a kill: the earliest that anyone asked for.
+    pub(super) stop_by: watch::Sender<Option<Instant>>,
+    /// Failed tries of a teardown in a row.
+    pub(super) tries: u32,
+    /// What a teardown failed on.
+    pub(super) trouble: Option<String>,
+    /// Nothing is left of it but this.
+    pub(super) gone: bool,
+}
+
+impl Slot {
+    pub(super) fn new(record: ContainerRecord) -> Self {
+        Self {
+            record,
+            monitor: None,
+            lane: Lane::new(),
+            stop_by: watch::Sender::new(None),
+            tries: 0,
+            trouble: None,
+            gone: false,
+        }
+    }
+
+    /// Clients are told of it.
+    pub(super) fn is_visible(&self) -> bool {
+        !matches!(
+            self.record.state,
+            crate::container::state::ContainerState::Creating
+        )
+    }
+
+    /// Makes a running or waiting stop no later than `deadline`.
+    pub(super) fn sharpen(&self, deadline: Instant) {
+        self.stop_by.send_modify(|by| {
+            *by = Some(by.map_or(deadline, |earlier| earlier.min(deadline)));
+        });
+    }
+}

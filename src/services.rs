@@ -1,0 +1,135 @@
+//! What pods and containers are made with: one value that every job shares.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use crate::{
+    container::{
+        error::ContainerError,
+        spec::{Device, Seccomp},
+    },
+    id::Id,
+    image::Images,
+    layout::Layout,
+    monitor::MonitorBinary,
+    network::Network,
+    oci::{
+        Handler, Handlers,
+        cgroup::{CgroupError, Driver, Parent},
+        node::Node,
+        spec::Defaults,
+    },
+    pod::spec::PodSpec,
+    storage::Storage,
+    store::Store,
+};
+
+/// The parts of a daemon that pods and containers are made with.
+#[derive(Debug)]
+pub struct Services {
+    /// Where everything lies.
+    pub layout: Layout,
+    /// Choices of the configuration.
+    pub settings: Settings,
+    /// Records.
+    pub store: Store,
+    /// Layers and root file systems.
+    pub storage: Storage,
+    /// Images.
+    pub images: Images,
+    /// Pods' network.
+    pub network: Network,
+    /// OCI runtimes.
+    pub handlers: Handlers,
+    /// The monitor's program.
+    pub monitor: MonitorBinary,
+    /// What this machine lets a container have.
+    pub node: Node,
+    /// Which boot of the machine this is.
+    pub boot_id: String,
+}
+
+/// Choices of the configuration that pods and containers are made by.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Size of a pod's `/dev/shm` in bytes.
+    pub shm_size: u64,
+    /// How long a new pod waits for the network to be ready.
+    pub network_ready_timeout: Duration,
+    /// Parent cgroup of pods that name none, in the driver's notation.
+    pub cgroup_parent: String,
+    /// Who makes cgroups.
+    pub cgroup_driver: Driver,
+    /// cgroup directories the monitors live in, outside all pods: one for each hierarchy.
+    pub monitor_cgroups: Vec<PathBuf>,
+    /// Largest log file in bytes; none when `None`.
+    pub log_size_max: Option<u64>,
+    /// Most output of one stream that an exec keeps, in bytes.
+    pub exec_output_max: u64,
+    /// How long the runtime may take to create a container.
+    pub create_timeout: Duration,
+    /// The filter that stands for the default one: built in, or a file.
+    pub default_seccomp: Seccomp,
+    /// Devices every container gets.
+    pub additional_devices: Vec<Device>,
+    /// What containers get that do not ask for something else.
+    pub defaults: Defaults,
+}
+
+impl Services {
+    /// Nothing of any container is left: the node is as if corten had never run on it.
+    pub(crate) fn is_idle(&self) -> bool {
+        let empty =
+            |dir: PathBuf| std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
+        empty(self.layout.bundles()) && empty(self.layout.sandboxes())
+    }
+
+    /// The filter that a request's choice stands for.
+    pub(crate) fn seccomp<'a>(&'a self, asked: &'a Seccomp) -> &'a Seccomp {
+        match asked {
+            Seccomp::RuntimeDefault => &self.settings.default_seccomp,
+            other => other,
+        }
+    }
+
+    /// A handler for a container that was made with it.
+    pub(crate) fn handler(&self, name: &str) -> Result<Arc<Handler>, ContainerError> {
+        self.handlers.get(name).map_err(ContainerError::Handler)
+    }
+
+    /// Parent cgroup of a pod's containers.
+    pub(crate) fn cgroup_parent(&self, id: &Id, spec: &PodSpec) -> Result<Parent, CgroupError> {
+        if spec.cgroup_parent.is_empty() {
+            Parent::parse(self.settings.cgroup_driver, &self.own_parent(id))
+        } else {
+            Parent::parse(self.settings.cgroup_driver, &spec.cgroup_parent)
+        }
+    }
+
+    /// The pod's cgroup relative to the hierarchies' roots, when corten made it and has to remove it.
+    pub(crate) fn own_pod_cgroup(&self, id: &Id, spec: &PodSpec) -> Option<PathBuf> {
+        // systemd removes an empty slice by itself.
+        (spec.cgroup_parent.is_empty() && self.settings.cgroup_driver == Driver::Cgroupfs)
+            .then(|| PathBuf::from(self.own_parent(id)))
+    }
+
+    fn own_parent(&self, id: &Id) -> String {
+        let parent = &self.settings.cgroup_parent;
+        match self.settings.cgroup_driver {
+            Driver::Cgroupfs => format!("{}/{id}", parent.trim_end_matches('/')),
+            Driver::Systemd => {
+                format!("{}-{id}.slice", parent.trim_end_matches(".slice"))
+            }
+        }
+    }
+}
+
+/// The time in Unix nanoseconds.
+pub fn now() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,5 @@
+//! The command, as a person at a shell uses it.
+
+mod command;
+mod run;
+mod verbs;

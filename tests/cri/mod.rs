@@ -1,0 +1,20 @@
+//! The verbs of the CRI, one by one.
+
+mod attributes;
+mod bad_input;
+mod commands;
+mod devices;
+mod exec;
+mod handlers;
+mod hundred;
+mod idempotence;
+mod identity;
+mod lifecycle;
+mod listing;
+mod logs;
+mod mounts;
+mod namespaces;
+mod network;
+mod resources;
+mod sandboxes;
+mod service;

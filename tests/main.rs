@@ -1,0 +1,9 @@
+//! Real pods on a real kernel: every test starts a daemon of its own on scratch directories, drives it over
+//! its socket, and fails if anything of it is left afterwards.
+
+mod cli;
+mod crash;
+mod cri;
+mod image;
+mod security;
+mod support;

@@ -1,0 +1,175 @@
+//! What a daemon left on the machine: everything of it carries the name of its scratch directory, of its
+//! cgroups, its bridge or its network.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use super::{run, scratch::mounts_below};
+
+/// What to look for.
+#[derive(Debug, Clone)]
+pub(crate) struct Leftovers {
+    /// Directory that every path of the daemon begins with.
+    pub(crate) scratch: PathBuf,
+    /// Directories in which nothing may carry the name of a pod or container.
+    pub(crate) roots: Vec<PathBuf>,
+    /// Names of the cgroups whose children are the daemon's.
+    pub(crate) cgroups: Vec<String>,
+    /// The bridge of its pods.
+    pub(crate) bridge: String,
+    /// Name of its network, part of the comments of firewall rules.
+    pub(crate) network: String,
+    /// Where host-local keeps its reservations.
+    pub(crate) ipam: PathBuf,
+    /// IDs the daemon gave out.
+    pub(crate) ids: BTreeSet<String>,
+}
+
+impl Leftovers {
+    /// A line for each thing that should be gone. `but` are processes that may be there.
+    pub(crate) async fn find(&self, but: &[u32]) -> Vec<String> {
+        let mut found = Vec::new();
+        for (pid, why) in processes_naming(self.scratch.to_str().unwrap()) {
+            if !but.contains(&pid) {
+                found.push(format!("process {pid}: {why}"));
+            }
+        }
+        for mount in mounts_below(&self.scratch) {
+            found.push(format!("mount {}", mount.display()));
+        }
+        for name in &self.cgroups {
+            for dir in cgroup_directories(name) {
+                // The parent itself is the daemon's for as long as it has a root directory.
+                found.extend(
+                    children(&dir)
+                        .iter()
+                        .map(|child| format!("cgroup {}", child.display())),
+                );
+            }
+        }
+        found.extend(self.links().await);
+        found.extend(self.rules().await);
+        for entry in files_below(&self.ipam) {
+            let name = entry.file_name().unwrap().to_string_lossy().into_owned();
+            if name.parse::<std::net::IpAddr>().is_ok() {
+                found.push(format!("address {name}"));
+            }
+        }
+        for root in &self.roots {
+            for entry in files_below(root) {
+                let path = entry.to_string_lossy();
+                if self.ids.iter().any(|id| path.contains(id.as_str())) {
+                    found.push(format!("file {path}"));
+                }
+            }
+        }
+        found
+    }
+
+    async fn links(&self) -> Vec<String> {
+        let shown = run(&["ip", "-o", "link", "show", "master", &self.bridge]).await;
+        shown
+            .stdout
+            .lines()
+            .map(|line| format!("link {line}"))
+            .collect()
+    }
+
+    async fn rules(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let listed = run(&["nft", "list", "ruleset"]).await.stdout;
+        let legacy = run(&["iptables-legacy-save"]).await.stdout;
+        for line in listed.lines().chain(legacy.lines()) {
+            if line.contains(&self.network) || self.ids.iter().any(|id| line.contains(id)) {
+                found.push(format!("rule {}", line.trim()));
+            }
+        }
+        found
+    }
+}
+
+/// Every entry below a directory, links not followed.
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return found;
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(files_below(&path));
+        }
+        found.push(path);
+    }
+    found
+}
+
+fn children(dir: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// The directories of a cgroup at the top of every hierarchy that has it.
+pub(crate) fn cgroup_directories(name: &str) -> Vec<PathBuf> {
+    let mut hierarchies = vec![PathBuf::from("/sys/fs/cgroup")];
+    hierarchies.extend(children(Path::new("/sys/fs/cgroup")));
+    let mut found: Vec<PathBuf> = hierarchies
+        .iter()
+        .filter_map(|dir| dir.join(name.trim_start_matches('/')).canonicalize().ok())
+        .collect();
+    found.dedup();
+    found
+}
+
+/// Processes that have `text` in their command line, environment, program, directories or mounts, and
+/// what it was found in.
+pub(crate) fn processes_naming(text: &str) -> Vec<(u32, String)> {
+    let own_mounts = std::fs::read_link("/proc/self/ns/mnt").ok();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
+            continue;
+        };
+        if pid == std::process::id() {
+            continue;
+        }
+        let dir = entry.path();
+        let read = |name: &str| {
+            std::fs::read(dir.join(name))
+                .map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "))
+                .unwrap_or_default()
+        };
+        let link = |name: &str| {
+            std::fs::read_link(dir.join(name))
+                .map(|path| path.to_string_lossy().into_owned())
+                .unwrap_or_default()
+        };
+        let command = read("cmdline");
+        let mut places = vec![
+            ("command line", command.clone()),
+            ("environment", read("environ")),
+            ("program", link("exe")),
+            ("directory", link("cwd")),
+            ("root", link("root")),
+        ];
+        if std::fs::read_link(dir.join("ns/mnt")).ok() != own_mounts {
+            // A copy of this table has the mounts of other tests too: only its root file system counts.
+            let mounts = read("mountinfo");
+            let root = mounts
+                .lines()
+                .find(|line| line.split(' ').nth(4) == Some("/"));
+            places.push(("root mount", root.unwrap_or_default().to_owned()));
+        }
+        if let Some((place, _)) = places.iter().find(|(_, value)| value.contains(text)) {
+            found.push((pid, format!("{command:?} has it in its {place}")));
+        }
+    }
+    found
+}

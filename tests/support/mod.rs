@@ -1,0 +1,28 @@
+//! What the tests stand on: a daemon to talk to, images to run, registries to pull from, and a check
+//! that nothing stays behind.
+
+mod calls;
+mod command;
+mod config;
+mod fake;
+mod leftovers;
+mod logs;
+mod node;
+mod oci;
+mod poll;
+mod registry;
+mod scratch;
+
+pub(crate) use command::{Done, run};
+pub(crate) use config::{
+    IMAGE, args, container, image_spec, linux, namespaces, pod, pod_linux, pod_net, security,
+    shell, userless,
+};
+pub(crate) use fake::{Behaviour, FakeRegistry};
+pub(crate) use leftovers::{Leftovers, cgroup_directories, processes_naming};
+pub(crate) use logs::{LogLine, read_log};
+pub(crate) use node::{Node, Options, node, node_with};
+pub(crate) use oci::{Blob, Entry, Image, ImageFormat, Packing, busybox, busybox_entries};
+pub(crate) use poll::{patience, until, until_some};
+pub(crate) use registry::{Registry, RegistryOptions};
+pub(crate) use scratch::{Mounted, Scratch};

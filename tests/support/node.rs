@@ -1,0 +1,437 @@
+//! A daemon under test, on directories, cgroups, a bridge and a subnet of its own.
+
+use std::{
+    collections::BTreeSet,
+    os::unix::process::ExitStatusExt,
+    panic::AssertUnwindSafe,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::Mutex,
+};
+
+use corten::cri::api::{
+    self, image_service_client::ImageServiceClient, runtime_service_client::RuntimeServiceClient,
+};
+use futures_util::FutureExt;
+use hyper_util::rt::TokioIo;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint};
+
+use super::{
+    Done, Image, Leftovers, Scratch, busybox, cgroup_directories, command, config::IMAGE, patience,
+    processes_naming, run, until, until_some,
+};
+
+/// What differs from the usual daemon.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    /// Further arguments of `corten serve`.
+    pub(crate) args: Vec<String>,
+    /// `registries.conf`, where one is wanted.
+    pub(crate) registries: String,
+    /// Directory for its root, in place of one in the scratch directory.
+    pub(crate) root: Option<PathBuf>,
+    /// No network is configured.
+    pub(crate) no_network: bool,
+    /// No image is loaded.
+    pub(crate) no_image: bool,
+    /// What it leaves is the test's own concern.
+    pub(crate) leftovers_allowed: bool,
+}
+
+/// A running daemon.
+pub(crate) struct Node {
+    pub(crate) scratch: Scratch,
+    options: Options,
+    child: Mutex<Option<Child>>,
+    channel: Channel,
+    pub(super) ids: Mutex<BTreeSet<String>>,
+    subnet: (u8, u8),
+}
+
+/// Runs a test against a usual daemon, and checks what it leaves.
+pub(crate) async fn node(body: impl AsyncFnOnce(&Node)) {
+    node_with(Options::default(), body).await;
+}
+
+/// Runs a test against a daemon, and checks what it leaves.
+pub(crate) async fn node_with(options: Options, body: impl AsyncFnOnce(&Node)) {
+    let node = Node::prepare(options);
+    let work = AssertUnwindSafe(async {
+        node.start().await;
+        if !node.options.no_image {
+            node.load(&busybox(), IMAGE).await;
+        }
+        body(&node).await;
+        node.finish().await;
+    });
+    if let Err(panic) = work.catch_unwind().await {
+        eprintln!("--- the daemon's last words\n{}---", node.last_words());
+        drop(node);
+        std::panic::resume_unwind(panic);
+    }
+}
+
+impl Node {
+    fn prepare(options: Options) -> Self {
+        let scratch = Scratch::new();
+        for dir in ["cni", "logs", "config.d"] {
+            scratch.dir(dir);
+        }
+        let socket = scratch.join("corten.sock");
+        let channel = Endpoint::from_static("http://localhost").connect_with_connector_lazy(
+            tower::service_fn(move |_| {
+                let socket = socket.clone();
+                async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+            }),
+        );
+        let node = Self {
+            subnet: free_subnet(),
+            scratch,
+            options,
+            child: Mutex::default(),
+            channel,
+            ids: Mutex::default(),
+        };
+        node.scratch
+            .file("registries.conf", &node.options.registries);
+        node.scratch.file("config.toml", "");
+        if !node.options.no_network {
+            node.configure_network();
+        }
+        node
+    }
+
+    /// Writes the usual network configuration.
+    pub(crate) fn configure_network(&self) {
+        let (a, b) = self.subnet;
+        let list = serde_json::json!({
+            "cniVersion": "1.0.0", "name": self.network_name(), "plugins": [{
+                "type": "bridge", "bridge": self.bridge(), "isGateway": true, "ipMasq": true,
+                "hairpinMode": true, "ipam": {
+                    "type": "host-local", "dataDir": self.scratch.join("ipam"),
+                    "ranges": [[{"subnet": format!("10.{a}.{b}.0/24")}],
+                               [{"subnet": format!("fd00:{a:x}:{b:x}::/64")}]],
+                    "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}}]});
+        self.write_network("10-tests.conflist", &list);
+    }
+
+    /// Puts a file into the directory of network configurations, whole at once.
+    pub(crate) fn write_network(&self, name: &str, list: &serde_json::Value) {
+        let staged = self.scratch.file("staged.conflist", list.to_string());
+        std::fs::rename(staged, self.scratch.join("cni").join(name)).unwrap();
+    }
+
+    pub(crate) fn bridge(&self) -> String {
+        format!("ct{}", self.scratch.token())
+    }
+
+    pub(crate) fn network_name(&self) -> String {
+        format!("corten-test-{}", self.scratch.token())
+    }
+
+    pub(crate) fn cgroup(&self) -> String {
+        format!("/corten-test-{}", self.scratch.token())
+    }
+
+    fn monitor_cgroup(&self) -> String {
+        format!("/corten-test-{}-mon", self.scratch.token())
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
+        self.options
+            .root
+            .clone()
+            .unwrap_or_else(|| self.scratch.join("root"))
+    }
+
+    pub(crate) fn runroot(&self) -> PathBuf {
+        self.scratch.join("run")
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.scratch.join("corten.sock")
+    }
+
+    /// The command line of the daemon.
+    pub(crate) fn serve_command(&self) -> Command {
+        let mut command = corten();
+        command.arg("serve");
+        let path = |name: &str| self.scratch.join(name).into_os_string();
+        let root = self.root().into_os_string();
+        for (flag, value) in [
+            ("--config", path("config.toml")),
+            ("--config-dir", path("config.d")),
+            ("--listen", path("corten.sock")),
+            ("--root", root),
+            ("--runroot", path("run")),
+            ("--log-dir", path("run-logs")),
+            ("--cni-conf-dir", path("cni")),
+            ("--cni-plugin-dir", "/usr/lib/cni".into()),
+            ("--registries-conf", path("registries.conf")),
+            ("--cgroup-parent", self.cgroup().into()),
+            ("--monitor-cgroup", self.monitor_cgroup().into()),
+            ("--conmon", monitor_program().into()),
+            ("--log-level", "debug".into()),
+        ] {
+            command.arg(flag).arg(value);
+        }
+        // Another runtime than usual, where this machine calls for it.
+        if let Ok(name) = std::env::var("CORTEN_TEST_RUNTIME") {
+            command.arg("--default-runtime").arg(name);
+        }
+        command.args(&self.options.args);
+        command
+    }
+
+    /// Starts the daemon and waits until it answers.
+    pub(crate) async fn start(&self) {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.scratch.join("daemon.log"))
+            .unwrap();
+        let mut command = self.serve_command();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|e| panic!("starting {command:?}: {e}"));
+        *self.child.lock().unwrap() = Some(child);
+        until("the daemon answers", async || {
+            if let Some(status) = self.exited() {
+                panic!("the daemon ended with {status} at its start");
+            }
+            let request = api::VersionRequest::default();
+            self.runtime().version(request).await.is_ok()
+        })
+        .await;
+        if !self.options.no_network {
+            until("the network is ready", async || self.network_ready().await).await;
+        }
+    }
+
+    /// Whether the daemon reports its network as ready.
+    pub(crate) async fn network_ready(&self) -> bool {
+        self.condition("NetworkReady").await.status
+    }
+
+    /// A condition that the daemon reports.
+    pub(crate) async fn condition(&self, kind: &str) -> api::RuntimeCondition {
+        let reply = self
+            .runtime()
+            .status(api::StatusRequest::default())
+            .await
+            .unwrap();
+        let conditions = reply.into_inner().status.unwrap().conditions;
+        let found = conditions.iter().find(|condition| condition.r#type == kind);
+        found
+            .unwrap_or_else(|| panic!("no condition {kind} among {conditions:?}"))
+            .clone()
+    }
+
+    fn exited(&self) -> Option<ExitStatus> {
+        let mut child = self.child.lock().unwrap();
+        child.as_mut()?.try_wait().unwrap()
+    }
+
+    /// The daemon's process ID.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.lock().unwrap().as_ref().unwrap().id()
+    }
+
+    /// Ends the daemon the hardest way.
+    pub(crate) fn kill(&self) {
+        let mut child = self.child.lock().unwrap().take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Asks the daemon to end and gives how it did.
+    pub(crate) async fn terminate(&self) -> ExitStatus {
+        kill(Pid::from_raw(self.pid() as i32), Signal::SIGTERM).unwrap();
+        let status = until_some("the daemon ends", async || self.exited()).await;
+        self.child.lock().unwrap().take();
+        status
+    }
+
+    /// Kills the daemon and starts it again.
+    pub(crate) async fn restart(&self) {
+        self.kill();
+        self.start().await;
+    }
+
+    pub(crate) fn runtime(&self) -> RuntimeServiceClient<Channel> {
+        RuntimeServiceClient::new(self.channel.clone()).max_decoding_message_size(80 << 20)
+    }
+
+    pub(crate) fn images(&self) -> ImageServiceClient<Channel> {
+        ImageServiceClient::new(self.channel.clone())
+    }
+
+    /// `corten WORDS…`, as somebody at a shell of this node.
+    pub(crate) async fn cli(&self, words: &[&str]) -> Done {
+        self.cli_fed(words, None).await
+    }
+
+    /// The same with something on standard input.
+    pub(crate) async fn cli_fed(&self, words: &[&str], input: Option<Vec<u8>>) -> Done {
+        let mut command = tokio::process::Command::from(self.cli_command());
+        command.args(words);
+        command::finish(patience(), command, input).await
+    }
+
+    /// The command alone, told by its environment which daemon to talk to.
+    pub(crate) fn cli_command(&self) -> Command {
+        let mut command = corten();
+        command
+            .env("CORTEN_LISTEN", self.socket())
+            .env("CORTEN_CONFIG", self.scratch.join("config.toml"))
+            .env("CORTEN_CONFIG_DIR", self.scratch.join("config.d"))
+            .env("CORTEN_LOG_DIR", self.scratch.join("run-logs"));
+        command
+    }
+
+    /// Loads an image under a name.
+    pub(crate) async fn load(&self, image: &Image, name: &str) {
+        let archive = image.docker_archive(&[name]);
+        self.cli_fed(&["load"], Some(archive)).await.ok();
+    }
+
+    /// What of its pods and containers is still on the machine.
+    pub(crate) async fn leftovers(&self) -> Vec<String> {
+        let daemon = self.child.lock().unwrap().as_ref().map(Child::id);
+        let search = Leftovers {
+            scratch: self.scratch.path().to_owned(),
+            roots: vec![self.root(), self.runroot()],
+            cgroups: vec![self.cgroup(), self.monitor_cgroup()],
+            bridge: self.bridge(),
+            network: self.network_name(),
+            ipam: self.scratch.join("ipam"),
+            ids: self.ids.lock().unwrap().clone(),
+        };
+        search.find(daemon.as_slice()).await
+    }
+
+    /// Waits until nothing of its pods and containers is left.
+    pub(crate) async fn nothing_left(&self) {
+        let deadline = std::time::Instant::now() + patience();
+        loop {
+            let left = self.leftovers().await;
+            if left.is_empty() {
+                return;
+            }
+            let late = std::time::Instant::now() > deadline;
+            assert!(!late, "left behind:\n{}", left.join("\n"));
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn finish(&self) {
+        if self.child.lock().unwrap().is_some() {
+            self.remove_all().await;
+            if !self.options.leftovers_allowed {
+                self.nothing_left().await;
+            }
+            let status = self.terminate().await;
+            assert!(
+                status.success(),
+                "asked to end, the daemon did so with {status} (signal {:?})",
+                status.signal()
+            );
+        }
+        if !self.options.leftovers_allowed {
+            self.nothing_left().await;
+        }
+        run(&["ip", "link", "del", &self.bridge()]).await;
+    }
+
+    fn last_words(&self) -> String {
+        let log = std::fs::read(self.scratch.join("daemon.log")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&log).into_owned();
+        let skipped = text.len().saturating_sub(20_000);
+        text.char_indices()
+            .filter(|(at, _)| *at >= skipped)
+            .map(|(_, c)| c)
+            .collect()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.lock().unwrap_or_else(|e| e.into_inner()).take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        // Only after a failure is there something to end: a process with our directory's name is ours.
+        for (pid, _) in processes_naming(self.scratch.path().to_str().unwrap_or("?")) {
+            let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
+        }
+        let _ = Command::new("ip")
+            .args(["link", "del", &self.bridge()])
+            .stderr(Stdio::null())
+            .status();
+        for name in [self.cgroup(), self.monitor_cgroup()] {
+            for dir in cgroup_directories(&name) {
+                remove_cgroup(&dir);
+            }
+        }
+    }
+}
+
+/// Removes a cgroup and those below it; killed processes may take a moment to leave.
+fn remove_cgroup(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroup(&entry.path());
+        }
+    }
+    for _ in 0..100 {
+        if std::fs::remove_dir(dir).is_ok() || !dir.exists() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+/// The program under test, without what the tests' own environment would tell it.
+pub(crate) fn corten() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_corten"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CORTEN_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// The monitor: as the environment says, or built beside the program under test.
+pub(crate) fn monitor_program() -> PathBuf {
+    if let Some(path) = std::env::var_os("CORTEN_CONMON") {
+        return path.into();
+    }
+    let path = Path::new(env!("CARGO_BIN_EXE_corten")).with_file_name("corten-conmon");
+    assert!(
+        path.exists(),
+        "{} is not there: cargo build --workspace makes it",
+        path.display()
+    );
+    path
+}
+
+/// Two middle bytes of a /24 below 10/8 that no route of the machine leads to.
+fn free_subnet() -> (u8, u8) {
+    let routes = std::fs::read_to_string("/proc/net/route").unwrap();
+    loop {
+        let mut bytes = [0u8; 2];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).unwrap();
+        let (a, b) = (bytes[0] | 0x80, bytes[1]);
+        // The table has addresses as the processor has them: the last byte first.
+        if !routes.contains(&format!("00{b:02X}{a:02X}0A")) {
+            return (a, b);
+        }
+    }
+}
