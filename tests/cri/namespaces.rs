@@ -170,3 +170,24 @@ async fn a_target_must_run_in_the_same_pod() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_container_that_names_no_namespaces_has_its_pods() {
+    use NamespaceMode::{Container, Node, Pod};
+    node(async |node| {
+        for mode in [Pod, Container, Node] {
+            let mut config = pod(&format!("{mode:?}"));
+            namespaces(&mut config).pid = mode as i32;
+            let pod = node.pod(&config).await;
+            let main = container("main", &["sleep", "1000000"]);
+            assert!(main.linux.is_none());
+            let id = node.try_create_bare(&pod, &config, main).await.unwrap();
+            node.start_container(&id).await.unwrap();
+            let seen = node.exec(&id, &["readlink", "/proc/self/ns/pid"]).await;
+            assert_eq!(seen == host("pid"), mode == Node, "{mode:?}");
+            let seen = node.exec(&id, &["readlink", "/proc/self/ns/net"]).await;
+            assert_eq!(seen, host("net"), "{mode:?}");
+        }
+    })
+    .await;
+}

@@ -50,6 +50,19 @@ async fn its_socket_is_for_its_group_alone() {
 }
 
 #[tokio::test]
+async fn without_pods_it_leaves_no_mount_at_its_end() {
+    node(async |node| {
+        node.idle("gone").await;
+        node.remove_all().await;
+        assert!(node.terminate().await.success());
+        let left = node.scratch.mounts();
+        assert!(left.is_empty(), "{left:?}");
+        assert!(!node.socket().exists());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_second_daemon_on_its_socket_is_refused() {
     node(async |node| {
         let mut command = node.serve_command();

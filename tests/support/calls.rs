@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use corten::cri::api::{self, ContainerConfig, ContainerState, ContainerStatus, PodSandboxConfig};
 use tonic::Status;
 
-use super::{LogLine, Node, container, image_spec, pod, read_log, shell, until_some};
+use super::{
+    LogLine, Node, container, image_spec, namespaces, pod, read_log, security, shell, until_some,
+};
 
 /// What most calls give.
 type Reply<T> = Result<T, Status>;
@@ -62,16 +64,30 @@ impl Node {
         }
     }
 
-    /// Tries to create a container.
+    /// Tries to create a container; where it says nothing of namespaces they are the pod's, as a kubelet has it.
     pub(crate) async fn try_create(
         &self,
         pod: &str,
         config: &PodSandboxConfig,
         container: &ContainerConfig,
     ) -> Reply<String> {
+        let mut container = container.clone();
+        security(&mut container)
+            .namespace_options
+            .get_or_insert_with(|| namespaces(&mut config.clone()).clone());
+        self.try_create_bare(pod, config, container).await
+    }
+
+    /// Tries to create a container from just what is given.
+    pub(crate) async fn try_create_bare(
+        &self,
+        pod: &str,
+        config: &PodSandboxConfig,
+        container: ContainerConfig,
+    ) -> Reply<String> {
         let request = api::CreateContainerRequest {
             pod_sandbox_id: pod.to_owned(),
-            config: Some(container.clone()),
+            config: Some(container),
             sandbox_config: Some(self.completed(config)),
         };
         let id = self

@@ -13,6 +13,8 @@ use super::{run, scratch::mounts_below};
 pub(crate) struct Leftovers {
     /// Directory that every path of the daemon begins with.
     pub(crate) scratch: PathBuf,
+    /// Mount points that are the daemon's own, whatever pods there are.
+    pub(crate) own_mounts: Vec<PathBuf>,
     /// Directories in which nothing may carry the name of a pod or container.
     pub(crate) roots: Vec<PathBuf>,
     /// Names of the cgroups whose children are the daemon's.
@@ -37,6 +39,9 @@ impl Leftovers {
             }
         }
         for mount in mounts_below(&self.scratch) {
+            if self.own_mounts.contains(&mount) {
+                continue;
+            }
             found.push(format!("mount {}", mount.display()));
         }
         for name in &self.cgroups {

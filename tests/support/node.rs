@@ -174,7 +174,7 @@ impl Node {
             ("--cgroup-parent", self.cgroup().into()),
             ("--monitor-cgroup", self.monitor_cgroup().into()),
             ("--conmon", monitor_program().into()),
-            ("--log-level", "debug".into()),
+            ("--log-level", "info,corten=debug".into()),
         ] {
             command.arg(flag).arg(value);
         }
@@ -306,6 +306,7 @@ impl Node {
         let daemon = self.child.lock().unwrap().as_ref().map(Child::id);
         let search = Leftovers {
             scratch: self.scratch.path().to_owned(),
+            own_mounts: vec![self.runroot().join("ns")],
             roots: vec![self.root(), self.runroot()],
             cgroups: vec![self.cgroup(), self.monitor_cgroup()],
             bridge: self.bridge(),
