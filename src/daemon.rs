@@ -158,7 +158,7 @@ async fn assemble(config: &Config) -> Result<Services, DaemonError> {
     }
     namespaces::prepare_root(&layout.namespaces())?;
     let store = Store::open(&layout.records())?;
-    let storage = open_storage(layout.storage()).await?;
+    let storage = open_storage(layout.root().to_owned()).await?;
     let images = Images::open(
         images_config(config, &layout),
         storage.clone(),

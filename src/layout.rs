@@ -35,11 +35,6 @@ impl Layout {
         self.root.join("records")
     }
 
-    /// Layers and writable directories.
-    pub fn storage(&self) -> PathBuf {
-        self.root.join("storage")
-    }
-
     /// Cached results of network plugins.
     pub fn cni(&self) -> PathBuf {
         self.root.join("cni")

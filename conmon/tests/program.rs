@@ -157,8 +157,8 @@ fn a_life() {
 
 #[test]
 fn init_may_end_before_its_runtime() {
-    let monitored = Monitored::start("(exit 3) & echo $! >$0; exec sleep 0.2", |_| {});
-    // The shell became sleep, which never reaps: init stays a zombie of its own until then.
+    let monitored = Monitored::start("(sleep 0.1; exit 3) & echo $! >$0; exec sleep 0.4", |_| {});
+    // The shell becomes a sleep, which never reaps: init stays its zombie until the monitor inherits it.
     assert!(matches!(
         receive(&monitored.daemon).unwrap().reply,
         Reply::Created { .. }

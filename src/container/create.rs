@@ -70,7 +70,8 @@ pub(crate) fn intent(
     record: &PodRecord,
     spec: ContainerSpec,
 ) -> Result<ContainerRecord, ContainerError> {
-    check_pid_mode(&spec.security.pid, &record.spec.namespaces.pid)?;
+    let mut spec = spec;
+    spec.security.pid = pid_mode(spec.security.pid, &record.spec.namespaces.pid)?;
     let name = &spec.image.image;
     let image = services
         .images
@@ -100,15 +101,16 @@ pub(crate) fn intent(
     })
 }
 
-/// A container may see fewer processes than its sandbox was made for, not others.
-fn check_pid_mode(container: &PidMode, sandbox: &PidMode) -> Result<(), ContainerError> {
+/// Whose processes a container sees. POD, which is also what a request that says nothing carries,
+/// means the sandbox's choice; more than the sandbox was made for is refused.
+fn pid_mode(container: PidMode, sandbox: &PidMode) -> Result<PidMode, ContainerError> {
     match container {
-        PidMode::Container | PidMode::Target(_) => Ok(()),
-        same if same == sandbox => Ok(()),
-        other => Err(ContainerError::PidMode {
-            container: other.name(),
+        PidMode::Pod => Ok(sandbox.clone()),
+        PidMode::Node if *sandbox != PidMode::Node => Err(ContainerError::PidMode {
+            container: container.name(),
             sandbox: sandbox.name(),
         }),
+        other => Ok(other),
     }
 }
 

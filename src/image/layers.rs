@@ -1,6 +1,9 @@
 //! Layers from wherever they come into the storage: several at a time, each of them once.
 
-use std::{io::Read, sync::Arc};
+use std::{
+    io::{self, Read},
+    sync::Arc,
+};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -20,6 +23,9 @@ use super::{
     stream::{Mismatch, Verdict, Verified, pipe},
 };
 use crate::storage::{ChainId, Compression, DiffId, LayerInfo, Staged, Storage, StorageError};
+
+/// Most bytes of a damaged layer that are read to tell whether its digest is wrong too.
+const MAX_DRAIN: u64 = 64 << 20;
 
 /// A layer to have.
 #[derive(Debug, Clone)]
@@ -240,10 +246,15 @@ impl Task {
         let wanted = self.wanted.clone();
         let storage = self.unpacker.storage.clone();
         let compression = Compression::from_media_type(&wanted.layer.blob.media_type);
-        let verified = Verified::new(blob, wanted.layer.blob);
+        let mut verified = Verified::new(blob, wanted.layer.blob);
         let verdict = verified.verdict();
         let unpacking = tokio::task::spawn_blocking(move || {
-            storage.stage(wanted.chain, wanted.diff, compression, verified)
+            let staged = storage.stage(wanted.chain, wanted.diff, compression, &mut verified);
+            // Damage stops the unpacking early; only the end tells that this is not the blob at all.
+            if matches!(&staged, Err(error) if !error.is_no_space()) {
+                let _ = io::copy(&mut verified.take(MAX_DRAIN), &mut io::sink());
+            }
+            staged
         });
         (verdict, unpacking)
     }

@@ -140,7 +140,8 @@ impl RunningExec {
                 Err(MonitorError::ExecSpawn(io::Error::from_raw_os_error(errno)))
             }
             Told::NoProcess => Err(MonitorError::ExecNoProcess),
-            Told::Cancelled => Err(MonitorError::Unexpected("an exec that nobody cancelled")),
+            // Nobody here cancelled it: the container ended, and the monitor killed what was left in it.
+            Told::Cancelled => Ok(ExecEnd::Exited(ExitStatus::Signal(libc::SIGKILL))),
         }
     }
 }

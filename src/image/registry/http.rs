@@ -8,14 +8,15 @@ use std::{
 };
 
 use reqwest::{
-    Certificate, Client, Identity, Response, StatusCode, Url,
+    Client, Identity, Response, StatusCode, Url,
     header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION, RANGE, RETRY_AFTER},
     redirect::Policy,
 };
 
 use super::{
-    certs,
+    certs::{self, Certs},
     failure::{Failure, FailureKind, document},
+    tls,
 };
 
 const MAX_REDIRECTS: usize = 8;
@@ -106,19 +107,17 @@ impl Http {
             builder = builder.tls_certs_only([]);
         } else {
             let certs = certs::load(&self.certs_dirs, host).map_err(bad)?;
-            let mut authorities = Vec::new();
-            for pem in &certs.authorities {
-                let more = Certificate::from_pem_bundle(pem)
-                    .map_err(|e| Failure::new(FailureKind::Certificates, e.to_string()))?;
-                authorities.extend(more);
-            }
-            if !authorities.is_empty() {
-                builder = builder.tls_certs_merge(authorities);
-            }
-            if let Some(pem) = &certs.identity {
-                let identity = Identity::from_pem(pem)
-                    .map_err(|e| Failure::new(FailureKind::Certificates, e.to_string()))?;
-                builder = builder.identity(identity);
+            match (&certs.identity, trust) {
+                (Some(pem), Trust::Any) => {
+                    let identity = Identity::from_pem(pem).map_err(|e| bad(e.to_string()))?;
+                    builder = builder.identity(identity);
+                }
+                (_, Trust::Verified) if certs != Certs::default() => {
+                    let config =
+                        tls::config(&certs).map_err(|e| bad(format!("in certs.d/{host}: {e}")))?;
+                    builder = builder.tls_backend_preconfigured(config);
+                }
+                _ => {}
             }
         }
         builder

@@ -8,6 +8,7 @@ mod certs;
 mod challenge;
 mod failure;
 mod http;
+mod tls;
 mod token;
 
 use std::{

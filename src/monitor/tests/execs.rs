@@ -176,6 +176,25 @@ async fn an_exec_ends_with_its_container() {
 }
 
 #[tokio::test]
+async fn an_exec_beside_a_shared_namespaces_init_ends_with_the_container_too() {
+    let bundle = Bundle::new(&["sleep", "1000"], |spec| {
+        let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+    });
+    let monitor = bundle.run().await;
+    let request = bundle.exec_request(&["sh", "-c", "echo >/begun; exec sleep 1001"]);
+    let exec = tokio::spawn({
+        let monitor = monitor.clone();
+        async move { monitor.exec(request).await }
+    });
+    until("it runs", || bundle.path("rootfs/begun").exists()).await;
+    kill(monitor.pid());
+    let result = within(exec).await.unwrap().unwrap();
+    assert_eq!(result.end, ExecEnd::Exited(ExitStatus::Signal(9)));
+    record(ended(&monitor).await);
+}
+
+#[tokio::test]
 async fn input_can_be_given() {
     let (bundle, monitor) = sleeper().await;
     let request = bundle.exec_request(&["cat"]);

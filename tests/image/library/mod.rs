@@ -1,0 +1,9 @@
+mod auth;
+mod broken;
+mod content;
+mod docker;
+mod life;
+mod load;
+mod pull;
+mod server;
+mod setup;
