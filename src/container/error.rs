@@ -55,7 +55,9 @@ pub enum ContainerError {
     )]
     Target(String),
     /// It asks for other processes than its sandbox was made for.
-    #[error("config.linux.security_context.namespace_options.pid: {container} does not fit the sandbox, which has {sandbox}")]
+    #[error(
+        "config.linux.security_context.namespace_options.pid: {container} does not fit the sandbox, which has {sandbox}"
+    )]
     PidMode {
         /// What it asks for.
         container: &'static str,

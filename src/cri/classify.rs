@@ -52,9 +52,7 @@ impl Classify for ContainerError {
             Self::PodNotReady { .. } | Self::WrongState { .. } => Kind::FailedPrecondition,
             Self::Recovering(_) => Kind::Unavailable,
             Self::Image(error) => Classify::kind(error),
-            Self::Target(_) | Self::StopSignal(_) | Self::PidMode { .. } => {
-                Kind::InvalidArgument
-            },
+            Self::Target(_) | Self::StopSignal(_) | Self::PidMode { .. } => Kind::InvalidArgument,
             Self::File { source, .. } => of_io(source),
             Self::Rootfs(error) => error.kind(),
             Self::User(error) => error.kind(),
