@@ -227,3 +227,80 @@ fn another_archive_than_the_image_names_leaves_nothing() {
     f.assert_nothing_staged();
     assert!(names(&f.storage().inner.layout.layers()).is_empty());
 }
+
+mod random {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::storage::tar::TarReader;
+    use crate::storage::{layers, unpack};
+
+    /// Names that collide, climb, pass through links and hide each other.
+    fn name() -> impl Strategy<Value = String> {
+        let part = prop_oneof![
+            6 => "[abc]",
+            1 => Just("..".to_owned()),
+            1 => Just(".".to_owned()),
+            1 => Just(".wh.a".to_owned()),
+            1 => Just(".wh..wh..opq".to_owned()),
+        ];
+        (any::<bool>(), prop::collection::vec(part, 1..4)).prop_map(|(absolute, parts)| {
+            format!("{}{}", if absolute { "/" } else { "" }, parts.join("/"))
+        })
+    }
+
+    fn target(bait: &Path) -> impl Strategy<Value = String> {
+        prop_oneof![
+            name(),
+            Just(bait.to_str().unwrap().to_owned()),
+            Just(format!("{}/victim", bait.display())),
+            Just("../../bait".to_owned()),
+            Just("../../bait/victim".to_owned()),
+            Just("/proc/self/cwd".to_owned()),
+        ]
+    }
+
+    fn entries(bait: &Path) -> impl Strategy<Value = Vec<(u8, String, String)>> {
+        prop::collection::vec((0u8..6, name(), target(bait)), 1..14)
+    }
+
+    #[test]
+    fn archives_change_nothing_outside_their_layer() {
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let bait = dir.path().join("bait");
+        let work = dir.path().join("work");
+        let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(600));
+        let result = runner.run(&entries(&bait), |entries| {
+            for made in [&bait, &work] {
+                let _ = std::fs::remove_dir_all(made);
+            }
+            std::fs::create_dir_all(&bait).unwrap();
+            std::fs::write(bait.join("victim"), "untouched").unwrap();
+            let mode = PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(bait.join("victim"), mode).unwrap();
+            std::fs::create_dir_all(work.join("diff")).unwrap();
+            std::fs::create_dir_all(work.join("attic")).unwrap();
+            let mut archive = Archive::new().mode(0o4755).owner(1000, 1000);
+            for (kind, name, target) in &entries {
+                archive = match kind {
+                    0 => archive.file(name, "content"),
+                    1 => archive.dir(name),
+                    2 | 3 => archive.symlink(name, target),
+                    4 => archive.hard_link(name, target),
+                    _ => archive.node(EntryType::Fifo, name, (0, 0)),
+                };
+            }
+            let blob = archive.finish();
+            let diff = layers::open_directory(&work.join("diff")).unwrap();
+            let attic = layers::open_directory(&work.join("attic")).unwrap();
+            use std::os::fd::AsFd;
+            let mut reader = TarReader::new(&blob[..]);
+            let _ = unpack::unpack(&mut reader, diff.as_fd(), attic.as_fd(), Limits::default());
+            assert_untouched(&bait);
+            prop_assert_eq!(names(&work), ["attic", "diff"]);
+            prop_assert_eq!(names(dir.path()), ["bait", "work"]);
+            Ok(())
+        });
+        result.unwrap();
+    }
+}

@@ -4,6 +4,10 @@
 //! nothing is ever opened through the last component of a name. Links within the layer are followed for
 //! the directories above an entry, as readers of layers do, but resolved inside the layer.
 
+mod content;
+mod error;
+mod objects;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::BufRead;
@@ -12,81 +16,22 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::entry::{self, EntryPath, Meaning, NameError};
-use super::limits::Limits;
-use super::metadata::{self, Metadata};
-use super::settle::is_whiteout;
-use super::tar::{Entry, Kind, Sparse, TarError, TarReader};
+use crate::storage::entry::{self, Meaning};
+use crate::storage::limits::Limits;
+use crate::storage::metadata::{self, Metadata};
+use crate::storage::settle::is_whiteout;
+use crate::storage::tar::{Entry, Kind, TarReader};
 use crate::sys::rooted::{self, Met, RootedError, Step};
+
+pub use error::UnpackError;
 
 /// The unit in which space is counted.
 const BLOCK: u64 = 4096;
 /// The mode of a directory that no entry describes.
 const IMPLICIT_MODE: u32 = 0o755;
-
-/// A layer that could not be unpacked.
-#[derive(Debug, thiserror::Error)]
-pub enum UnpackError {
-    /// The archive is damaged or could not be read.
-    #[error("read entry {index} of the layer (after {after:?})")]
-    Archive {
-        /// Which entry.
-        index: u64,
-        /// The name of the entry before.
-        after: String,
-        /// Why.
-        #[source]
-        source: TarError,
-    },
-    /// What follows the archive could not be read.
-    #[error("read the layer to its end")]
-    Tail(#[source] std::io::Error),
-    /// The name of an entry is not acceptable.
-    #[error("the {what} {name:?} of a layer entry")]
-    Name {
-        /// Name or link target.
-        what: &'static str,
-        /// What it says.
-        name: String,
-        /// What is wrong with it.
-        #[source]
-        source: NameError,
-    },
-    /// The directory of an entry could not be reached or made.
-    #[error("reach the directory of layer entry {path:?}")]
-    Parent {
-        /// The entry.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: RootedError,
-    },
-    /// A step of making an entry failed.
-    #[error("{step} of layer entry {path:?}")]
-    Make {
-        /// The entry.
-        path: PathBuf,
-        /// The step.
-        step: &'static str,
-        /// What the kernel said.
-        #[source]
-        source: Errno,
-    },
-    /// The top of the layer is no directory.
-    #[error("the layer's top entry is no directory")]
-    Top,
-    /// The layer exceeds a limit.
-    #[error("the layer has more {what} than the limit of {limit}")]
-    Limit {
-        /// What there is too much of.
-        what: &'static str,
-        /// How much is allowed.
-        limit: u64,
-    },
-}
 
 /// What was unpacked.
 #[derive(Debug, Default)]
@@ -270,156 +215,6 @@ impl Unpacker<'_> {
         walked
     }
 
-    fn file<R: BufRead>(
-        &mut self,
-        path: &EntryPath,
-        entry: &Entry,
-        archive: &mut TarReader<R>,
-        index: u64,
-    ) -> Result<(), UnpackError> {
-        let metadata = self.metadata(entry)?;
-        let parent = self.reach(path.parent(), path.as_path())?;
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = self
-            .replacing(&parent, path.name(), |dir, name| {
-                rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
-            })
-            .map_err(at(path.as_path(), "create the file"))?;
-        let written = match &entry.sparse {
-            None => write_all(&fd, None, entry.size, archive),
-            Some(sparse) => write_sparse(&fd, sparse, archive),
-        };
-        written.map_err(|e| match e {
-            WriteError::Archive(source) => UnpackError::Archive {
-                index,
-                after: path.as_path().to_string_lossy().into_owned(),
-                source,
-            },
-            WriteError::File(source) => UnpackError::Make {
-                path: path.as_path().to_owned(),
-                step: "write the content",
-                source,
-            },
-        })?;
-        self.done.size += entry.sparse.as_ref().map_or(entry.size, |s| s.real_size);
-        self.count(entry.size);
-        self.done.dropped_xattrs += metadata.set(fd.as_fd()).map_err(set(path.as_path()))?;
-        Ok(())
-    }
-
-    fn hard_link(&mut self, path: &EntryPath, target: &EntryPath) -> Result<(), UnpackError> {
-        let from = self.reach(target.parent(), path.as_path())?;
-        let parent = self.reach(path.parent(), path.as_path())?;
-        if from.real == parent.real && target.name() == path.name() {
-            return Ok(());
-        }
-        self.replacing(&parent, path.name(), |dir, name| {
-            // The target's own last component is never followed.
-            rustix::fs::linkat(&from.fd, target.name(), dir, name, AtFlags::empty())
-        })
-        .map_err(at(path.as_path(), "make the hard link"))
-    }
-
-    fn directory(&mut self, path: &EntryPath, entry: &Entry) -> Result<(), UnpackError> {
-        let fail = |source| at(path.as_path(), "make the directory")(source);
-        let metadata = self.metadata(entry)?;
-        let parent = self.reach(path.parent(), path.as_path())?;
-        let make = || rustix::fs::mkdirat(&parent.fd, path.name(), Mode::RWXU);
-        match make() {
-            Ok(()) => self.count(0),
-            Err(Errno::EXIST) => {
-                let stat = rooted::stat_name(parent.fd.as_fd(), path.name()).map_err(fail)?;
-                if !stat.is_some_and(|s| kind_of(&s) == FileType::Directory) {
-                    self.clear(&parent, path.name()).map_err(fail)?;
-                    make().map_err(fail)?;
-                    self.count(0);
-                    // What was here hid, or would have hidden, a directory of lower layers.
-                    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-                    let fd = rooted::open_beneath(&parent.fd, Path::new(path.name()), flags)
-                        .map_err(|source| UnpackError::Parent {
-                            path: path.as_path().to_owned(),
-                            source,
-                        })?;
-                    metadata::set_opaque(fd.as_fd()).map_err(fail)?;
-                }
-            }
-            Err(e) => return Err(fail(e)),
-        }
-        self.describe(parent.real.join(path.name()), metadata)
-    }
-
-    /// Makes a link, a device or a fifo.
-    fn node(&mut self, path: &EntryPath, entry: &Entry) -> Result<(), UnpackError> {
-        let metadata = self.metadata(entry)?;
-        let parent = self.reach(path.parent(), path.as_path())?;
-        let mode = Mode::from_raw_mode(entry.mode);
-        let made = self.replacing(&parent, path.name(), |dir, name| match entry.kind {
-            Kind::Symlink => rustix::fs::symlinkat(&entry.link[..], dir, name),
-            Kind::Char(major, minor) => {
-                let device = rustix::fs::makedev(major, minor);
-                rustix::fs::mknodat(dir, name, FileType::CharacterDevice, mode, device)
-            }
-            Kind::Block(major, minor) => {
-                let device = rustix::fs::makedev(major, minor);
-                rustix::fs::mknodat(dir, name, FileType::BlockDevice, mode, device)
-            }
-            _ => rustix::fs::mknodat(dir, name, FileType::Fifo, mode, 0),
-        });
-        made.map_err(at(path.as_path(), "make the node"))?;
-        self.count(0);
-        let (dir, name) = (&parent.fd, path.name());
-        let owner = (Uid::from_raw(metadata.uid), Gid::from_raw(metadata.gid));
-        let nofollow = AtFlags::SYMLINK_NOFOLLOW;
-        rustix::fs::chownat(dir, name, Some(owner.0), Some(owner.1), nofollow)
-            .map_err(at(path.as_path(), "set the owner"))?;
-        if entry.kind != Kind::Symlink {
-            // Just made here, so it is no link that could be followed.
-            rustix::fs::chmodat(dir, name, mode, AtFlags::empty())
-                .map_err(at(path.as_path(), "set the mode"))?;
-        }
-        if !metadata.xattrs.is_empty() {
-            let named = rooted::fd_path(dir.as_fd()).join(name);
-            self.done.dropped_xattrs += metadata
-                .set_xattrs(|key, value| {
-                    rustix::fs::lsetxattr(&named, key, value, XattrFlags::empty())
-                })
-                .map_err(set(path.as_path()))?;
-        }
-        rustix::fs::utimensat(dir, name, &metadata.times(), nofollow)
-            .map_err(at(path.as_path(), "set the times"))
-    }
-
-    /// Hides what lower layers have under this name. What this layer has there stays.
-    fn whiteout(&mut self, path: &EntryPath) -> Result<(), UnpackError> {
-        let fail = |source| at(path.as_path(), "make the whiteout")(source);
-        let parent = self.reach(path.parent(), path.as_path())?;
-        let kind = FileType::CharacterDevice;
-        match rustix::fs::mknodat(&parent.fd, path.name(), kind, Mode::empty(), 0) {
-            Ok(()) => {
-                self.count(0);
-                let real = parent.real.join(path.name());
-                self.defer(real.as_os_str().len() + 64)?;
-                self.done.whiteouts.push(real);
-                Ok(())
-            }
-            Err(Errno::EXIST) => {
-                let stat = rooted::stat_name(parent.fd.as_fd(), path.name()).map_err(fail)?;
-                if stat.is_some_and(|s| kind_of(&s) == FileType::Directory) {
-                    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-                    let fd = rooted::open_beneath(&parent.fd, Path::new(path.name()), flags)
-                        .map_err(|source| UnpackError::Parent {
-                            path: path.as_path().to_owned(),
-                            source,
-                        })?;
-                    metadata::set_opaque(fd.as_fd()).map_err(fail)?;
-                }
-                Ok(())
-            }
-            Err(e) => Err(fail(e)),
-        }
-    }
-
     /// Makes something under a name, taking away what an earlier entry put there.
     fn replacing<T>(
         &mut self,
@@ -540,53 +335,6 @@ impl Unpacker<'_> {
         let blocks = bytes.div_ceil(BLOCK) * BLOCK;
         self.done.disk_bytes = self.done.disk_bytes.saturating_sub(blocks);
     }
-}
-
-/// Why writing a file failed.
-enum WriteError {
-    Archive(TarError),
-    File(Errno),
-}
-
-/// Writes `length` bytes of the archive, at an offset or where the file stands.
-fn write_all<R: BufRead>(
-    fd: &OwnedFd,
-    mut offset: Option<u64>,
-    mut length: u64,
-    archive: &mut TarReader<R>,
-) -> Result<(), WriteError> {
-    while length > 0 {
-        let have = archive.fill().map_err(WriteError::Archive)?;
-        if have.is_empty() {
-            return Err(WriteError::Archive(TarError::Truncated));
-        }
-        let n = usize::try_from(length).map_or(have.len(), |length| length.min(have.len()));
-        let wrote = match offset {
-            None => rustix::io::write(fd, &have[..n]),
-            Some(offset) => rustix::io::pwrite(fd, &have[..n], offset),
-        };
-        let wrote = match wrote {
-            Ok(0) => return Err(WriteError::File(Errno::IO)),
-            Ok(wrote) => wrote,
-            Err(Errno::INTR) => continue,
-            Err(e) => return Err(WriteError::File(e)),
-        };
-        archive.consume(wrote);
-        length -= wrote as u64;
-        offset = offset.map(|offset| offset + wrote as u64);
-    }
-    Ok(())
-}
-
-fn write_sparse<R: BufRead>(
-    fd: &OwnedFd,
-    sparse: &Sparse,
-    archive: &mut TarReader<R>,
-) -> Result<(), WriteError> {
-    for (offset, length) in &sparse.segments {
-        write_all(fd, Some(*offset), *length, archive)?;
-    }
-    rustix::fs::ftruncate(fd, sparse.real_size).map_err(WriteError::File)
 }
 
 fn weight(path: &Path, metadata: &Metadata) -> usize {
