@@ -10,6 +10,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -198,6 +199,9 @@ async fn open_storage(root: PathBuf) -> Result<Storage, DaemonError> {
         .map_err(DaemonError::Storage)
 }
 
+/// A timeout that never comes.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 fn images_config(config: &Config, layout: &Layout) -> ImagesConfig {
     ImagesConfig {
         registries_conf: Some(config.registries_conf.clone()),
@@ -206,6 +210,8 @@ fn images_config(config: &Config, layout: &Layout) -> ImagesConfig {
         downloads_per_image: config.max_parallel_downloads as usize,
         downloads: config.max_parallel_downloads as usize * 2,
         pinned: config.pinned_images.clone(),
+        // For ever is longer than any registry is silent.
+        stall_timeout: config.pull_progress_timeout.unwrap_or(FOR_EVER),
         ..ImagesConfig::new(layout.root().join("tmp"))
     }
 }

@@ -59,6 +59,8 @@ pub struct Settings {
     pub shm_size: u64,
     /// How long a new pod waits for the network to be ready.
     pub network_ready_timeout: Duration,
+    /// Host ports that pods ask for are published.
+    pub host_ports: bool,
     /// Parent cgroup of pods that name none, in the driver's notation.
     pub cgroup_parent: String,
     /// Who makes cgroups.

@@ -30,6 +30,7 @@ pub(super) fn settings(config: &Config, node: &Node) -> Result<Settings, Unknown
     Ok(Settings {
         shm_size: config.shm_size.bytes(),
         network_ready_timeout: NETWORK_READY,
+        host_ports: config.host_ports,
         cgroup_parent: config.pods_cgroup().to_owned(),
         cgroup_driver: driver(config),
         monitor_cgroups: monitor_cgroups(config.monitors_cgroup(), node),

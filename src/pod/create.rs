@@ -94,7 +94,10 @@ async fn try_set_up(
     if spec.namespaces.network == Shared::Pod {
         step("adding the pod to the network").await;
         let netns = services.layout.sandbox_namespaces(id).join("net");
-        let pod = PodNetwork::new(id, spec, netns).map_err(PodError::Annotations)?;
+        let mut pod = PodNetwork::new(id, spec, netns).map_err(PodError::Annotations)?;
+        if !services.settings.host_ports {
+            pod.ports.clear();
+        }
         attachment = Some(
             services
                 .network
