@@ -53,7 +53,7 @@ impl Storage {
             let _turn = inner.mount_turns.take(inner.layout.container(&container));
             let record = inner.state().containers.get(&container).cloned();
             let record = record.ok_or(StorageError::NoRootfs { container })?;
-            inner.mount_rootfs(&record)
+            inner.mount_rootfs(&record, false)
         })
         .await
     }
@@ -97,7 +97,7 @@ impl Inner {
         };
         let made = self
             .prepare_rootfs(&record)
-            .and_then(|()| self.mount_rootfs(&record));
+            .and_then(|()| self.mount_rootfs(&record, fresh));
         if fresh
             && made.is_err()
             && let Err(e) = self.take_rootfs_away(&id)
@@ -134,7 +134,8 @@ impl Inner {
         record::write(&path, record).map_err(|source| StorageError::WriteRecord { path, source })
     }
 
-    fn mount_rootfs(&self, record: &RootfsRecord) -> Result<Rootfs, StorageError> {
+    /// Mounts a root file system; a fresh one even where something foreign is mounted.
+    fn mount_rootfs(&self, record: &RootfsRecord, fresh: bool) -> Result<Rootfs, StorageError> {
         let dir = self.layout.container(&record.container);
         let target = &record.mountpoint;
         let upper = (!record.options.read_only).then(|| dir.join("upper"));
@@ -146,7 +147,7 @@ impl Inner {
             target: target.clone(),
             source,
         };
-        if mount::is_mountpoint(target).map_err(fail)? {
+        if !fresh && mount::is_mountpoint(target).map_err(fail)? {
             return Ok(rootfs);
         }
         fs::create_dir_all(target).map_err(fail)?;

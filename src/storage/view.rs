@@ -86,7 +86,7 @@ impl Inner {
                 }
             }
         };
-        let made = self.mount_new_view(&record);
+        let made = self.mount_new_view(&record, fresh);
         if fresh
             && made.is_err()
             && let Err(e) = self.take_view_away(&record.key)
@@ -96,13 +96,14 @@ impl Inner {
         made
     }
 
-    fn mount_new_view(&self, record: &ViewRecord) -> Result<(), StorageError> {
+    /// Mounts a view; a fresh one even where something foreign is mounted.
+    fn mount_new_view(&self, record: &ViewRecord, fresh: bool) -> Result<(), StorageError> {
         let target = &record.target;
         let fail = |source| StorageError::Mount {
             target: target.clone(),
             source,
         };
-        if mount::is_mountpoint(target).map_err(fail)? {
+        if !fresh && mount::is_mountpoint(target).map_err(fail)? {
             return Ok(());
         }
         let dir = self.layout.view(&record.key);

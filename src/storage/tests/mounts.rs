@@ -301,6 +301,49 @@ async fn works_under_long_and_odd_paths() {
     f.storage().remove_rootfs(&container(1)).await.unwrap();
 }
 
+#[tokio::test]
+async fn what_is_mounted_there_already_is_not_taken_for_ours() {
+    let f = Fixture::new();
+    let image = simple(&f);
+    let at = f.path().join("at");
+    std::fs::create_dir(&at).unwrap();
+    let foreign = mount::detached("tmpfs", &[], mount::Attributes::empty()).unwrap();
+    mount::attach(std::os::fd::AsFd::as_fd(&foreign), &at).unwrap();
+    f.storage()
+        .create_rootfs(&container(1), &image.chain, &at, RootfsOptions::default())
+        .await
+        .unwrap();
+    assert_eq!(names(&at), ["bin", "etc"]);
+    f.storage().remove_rootfs(&container(1)).await.unwrap();
+    assert!(!mount::is_mountpoint(&at).unwrap());
+}
+
+#[test]
+fn a_full_disk_is_told_as_such_and_leaves_nothing() {
+    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+    let size = mount::Param::Value("size".into(), "2M".into());
+    let disk = mount::detached("tmpfs", &[size], mount::Attributes::empty()).unwrap();
+    mount::attach(std::os::fd::AsFd::as_fd(&disk), dir.path()).unwrap();
+    let result = std::panic::catch_unwind(|| {
+        let storage = Storage::open(dir.path()).unwrap();
+        let blob = Archive::new().file("f", &"x".repeat(4 << 20)).finish();
+        let diff = archive::diff_id(&blob);
+        let chain = ChainId::of(&[diff])[0];
+        let e = storage
+            .apply(chain, None, diff, Compression::Detect, &blob[..])
+            .unwrap_err();
+        assert!(e.is_no_space(), "{}", chained(&e));
+        assert!(chained(&e).contains("\"f\""), "{}", chained(&e));
+        assert!(names(&storage.inner.layout.staging()).is_empty());
+        let bad = storage
+            .apply(chain, None, diff, Compression::Detect, &b""[..])
+            .unwrap_err();
+        assert!(!bad.is_no_space(), "{}", chained(&bad));
+    });
+    mount::detach_all(dir.path()).unwrap();
+    result.unwrap();
+}
+
 #[test]
 fn says_why_overlay_does_not_work() {
     // A file system that overlay cannot write to: an overlay.
