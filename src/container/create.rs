@@ -23,10 +23,13 @@ use super::{
 use crate::{
     id::Id,
     image::Image,
-    monitor::{self, CreateRequest, LogConfig, MIN_LOG_SIZE, Monitor, MonitorPaths, Stdin},
+    monitor::{
+        self, CreateRequest, LogConfig, MIN_LOG_SIZE, Monitor, MonitorError, MonitorPaths, Stdin,
+    },
     oci::{
         Handler, command,
         device::{self, ResolvedDevice},
+        message,
         mount::{self, MissingSource, ResolvedMount},
         mountinfo::MountTable,
         rootfs, seccomp,
@@ -178,7 +181,7 @@ async fn try_create(
     };
     let created = monitor::spawn(&services.monitor, request(services, id, &record, &handler))
         .await
-        .map_err(ContainerError::Monitor)?;
+        .map_err(|error| ContainerError::Monitor(in_runtimes_words(error)))?;
     record.user = Some(UserIds {
         uid: user.uid,
         gid: user.gid,
@@ -433,6 +436,21 @@ fn files(services: &Services, home: &Home) -> SandboxFiles {
             Shared::Pod => dir.join("shm"),
             Shared::Node => PathBuf::from("/dev/shm"),
         }),
+    }
+}
+
+/// The monitor hands on all that the runtime wrote, its log lines among it; people want the sentence.
+pub(crate) fn in_runtimes_words(error: MonitorError) -> MonitorError {
+    match error {
+        MonitorError::Create(mut failure) => {
+            failure.text = message::extract(failure.text.as_bytes());
+            MonitorError::Create(failure)
+        }
+        MonitorError::ExecRuntime { status, stderr } => MonitorError::ExecRuntime {
+            status,
+            stderr: message::extract(stderr.as_bytes()),
+        },
+        other => other,
     }
 }
 

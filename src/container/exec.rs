@@ -4,7 +4,7 @@ use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, ti
 
 use oci_spec::runtime::{Process, Spec};
 
-use super::{LiveContainer, error::ContainerError, remove::failed};
+use super::{LiveContainer, create, error::ContainerError, remove::failed};
 use crate::{
     id::Id,
     monitor::{ExecRequest, ExecResult},
@@ -55,7 +55,7 @@ pub async fn exec_sync(
             drain: ExecRequest::DRAIN,
         })
         .await
-        .map_err(ContainerError::Exec)
+        .map_err(|error| ContainerError::Exec(create::in_runtimes_words(error)))
 }
 
 fn write_process(bundle: &Path, file: &Path, command: Vec<String>) -> Result<(), ContainerError> {

@@ -34,6 +34,7 @@ impl Classify for PodError {
             Self::Namespaces(error) => error.kind(),
             Self::Network(error) => error.kind(),
             Self::Seccomp(error) => error.kind(),
+            Self::DynamicMonitor(_) => Kind::FailedPrecondition,
             Self::InfraSpec(error) => error.kind(),
             Self::InfraMonitor(error) => error.kind(),
             Self::InfraRuntime(error) => error.kind(),

@@ -111,7 +111,8 @@ fn next_value(text: &str) -> Option<(usize, usize)> {
                 i + name[i..].chars().next().map_or(1, char::len_utf8)
             });
         let word = name[word_at..].to_ascii_lowercase();
-        if !KEYS.contains(&word.as_str()) {
+        // In a path it is the name of a file, like that of /etc/passwd.
+        if !KEYS.contains(&word.as_str()) || name[..word_at].ends_with('/') {
             continue;
         }
         // A colon in prose, as in "fetching a token: no route", is not followed by a value at once.
@@ -155,6 +156,12 @@ fn find_word(text: &str, words: &[&str]) -> Option<usize> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn names_of_files_are_no_keys() {
+        let text = r#"exec: "/etc/passwd": permission denied"#;
+        assert_eq!(redact(text), text);
+    }
 
     #[test]
     fn credentials_go() {

@@ -66,6 +66,9 @@ use crate::{
     store::Store,
 };
 
+/// What the names of pulls begin with among the holders of layers.
+const ARRIVAL: char = '@';
+
 /// How images are handled.
 #[derive(Debug, Clone)]
 pub struct ImagesConfig {
@@ -168,7 +171,8 @@ struct Inner {
     /// Layers are deleted while no pull starts to count on them.
     gate: tokio::sync::RwLock<()>,
     pulls: Flights<PullKey>,
-    arrivals: AtomicU64,
+    /// How many holders there were that are not containers.
+    holders: AtomicU64,
     damaged: Vec<Damaged>,
 }
 
@@ -228,7 +232,7 @@ impl Images {
                 holds: Mutex::default(),
                 gate: tokio::sync::RwLock::default(),
                 pulls: Flights::default(),
-                arrivals: AtomicU64::new(0),
+                holders: AtomicU64::new(0),
                 damaged: opened.damaged,
             }),
         })
@@ -303,7 +307,7 @@ impl Images {
 
     /// Holds an image's layers for as long as the guard lives.
     pub fn hold(&self, any_reference: &str) -> Result<Hold, ImageError> {
-        let owner = self.inner.arrival();
+        let owner = format!("#{}", self.inner.number());
         let image = self.acquire(any_reference, &owner)?;
         Ok(Hold {
             image,
@@ -424,15 +428,15 @@ impl Inner {
         *write(&self.catalogue) = Arc::new(Catalogue::new(records, &pins));
     }
 
-    /// A name for a holder that is not a container.
-    fn arrival(&self) -> String {
-        format!("@{}", self.arrivals.fetch_add(1, Ordering::Relaxed))
+    /// A number for a holder that is not a container.
+    fn number(&self) -> u64 {
+        self.holders.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Holds layers that are about to come in, once no collection is under way.
     async fn hold_for_arrival(self: &Arc<Self>, layers: Vec<ChainId>) -> impl Drop + use<> {
         let _gate = self.gate.read().await;
-        let owner = self.arrival();
+        let owner = format!("{ARRIVAL}{}", self.number());
         self.holds().add(&owner, layers);
         Held {
             inner: self.clone(),
@@ -489,7 +493,7 @@ impl Inner {
         let catalogue = self.catalogue();
         let held = self.holds().held();
         let idle = plan::collectable(released, catalogue.records(), &held);
-        if idle.is_empty() || owner.starts_with('@') {
+        if idle.is_empty() || owner.starts_with(ARRIVAL) {
             // What a failed pull leaves is kept for its next try.
             return;
         }

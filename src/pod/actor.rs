@@ -55,7 +55,11 @@ pub(super) struct Actor {
     step: Option<String>,
     tries: u32,
     gone: bool,
+    forget: Option<Forget>,
 }
+
+/// Takes a pod out of the registry.
+type Forget = Box<dyn FnOnce() + Send>;
 
 impl Actor {
     /// An actor for a sandbox that is on record; it does nothing before [`Actor::run`].
@@ -80,12 +84,14 @@ impl Actor {
             step: None,
             tries: 0,
             gone: false,
+            forget: None,
         };
         (actor, me)
     }
 
     /// Works until the sandbox is gone; `forget` then takes it out of the registry.
-    pub(super) async fn run(mut self, forget: impl FnOnce() + Send) {
+    pub(super) async fn run(mut self, forget: impl FnOnce() + Send + 'static) {
+        self.forget = Some(Box::new(forget));
         let span = info_span!("pod", id = %&self.id.as_str()[..13]);
         async {
             while !self.gone {
@@ -94,8 +100,7 @@ impl Actor {
                 };
                 self.handle(msg).await;
             }
-            self.table.forget(&self.id);
-            forget();
+            self.vanish();
             self.inbox.close();
             self.release_waiters();
             while let Some(msg) = self.inbox.recv().await {
@@ -267,9 +272,20 @@ impl Actor {
                 Err(error)
             }
         };
+        if self.gone {
+            self.vanish();
+        }
         self.answer(result.map_err(Arc::new));
         if !self.gone {
             self.advance().await;
+        }
+    }
+
+    /// Takes the pod out of all that others look into.
+    fn vanish(&mut self) {
+        self.table.forget(&self.id);
+        if let Some(forget) = self.forget.take() {
+            forget();
         }
     }
 

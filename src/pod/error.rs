@@ -70,6 +70,11 @@ pub enum PodError {
     /// Specification of the infra process.
     #[error("specification of the infra process")]
     InfraSpec(#[source] SpecError),
+    /// The program that would be the infra process needs libraries.
+    #[error(
+        "a pod that shares its PID namespace needs a statically linked monitor, and {0} is not; build it with make"
+    )]
+    DynamicMonitor(PathBuf),
     /// Start of the infra process.
     #[error("starting the infra process")]
     InfraMonitor(#[source] MonitorError),

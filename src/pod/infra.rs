@@ -19,6 +19,7 @@ use crate::{
         spec::{self, InfraInput, NamespacePaths},
     },
     services::Services,
+    sys::elf,
 };
 
 /// A running infra process.
@@ -47,7 +48,7 @@ pub(super) async fn start(
     let request = create::base_request(services, id, &handler, false);
     let created = monitor::spawn(&services.monitor, request)
         .await
-        .map_err(PodError::InfraMonitor)?;
+        .map_err(|error| PodError::InfraMonitor(create::in_runtimes_words(error)))?;
     handler.start(id).await.map_err(PodError::InfraRuntime)?;
     Ok(Infra {
         pid: created.pid,
@@ -61,6 +62,11 @@ fn write_bundle(
     record: &PodRecord,
     handler: &Handler,
 ) -> Result<(), PodError> {
+    let program = services.monitor.path();
+    // It runs in a root of its own, where there is no library.
+    if !elf::is_static(program).map_err(failed("reading", program))? {
+        return Err(PodError::DynamicMonitor(program.to_owned()));
+    }
     let rootfs = services.layout.rootfs(id);
     for (dir, mode) in [
         (services.layout.bundle(id), 0o711),
@@ -93,7 +99,7 @@ fn write_bundle(
             user: None,
         },
         rootfs: &rootfs,
-        program: services.monitor.path(),
+        program,
         cgroups_path: &cgroup.spec,
         seccomp: &filter,
         node: &services.node,

@@ -1,6 +1,7 @@
 //! The kernel's interfaces: the only place for `unsafe` code.
 
 pub mod cgroup;
+pub mod elf;
 pub mod mount;
 pub mod namespaces;
 pub mod netlink;

@@ -24,6 +24,7 @@ use crate::{
     pod::{
         msg::{ContainerOp, ContainerOutcome, ContainerResult, ContainerWaiter, Msg},
         slot::Slot,
+        spec::PidMode,
     },
     services::now,
 };
@@ -84,6 +85,13 @@ impl Actor {
                         return;
                     }
                 };
+                if let PidMode::Target(target) = &record.spec.security.pid
+                    && self.target_pid(&record.spec).is_none()
+                {
+                    let error = ContainerError::Target(target.clone());
+                    let _ = answer.send(Err(Arc::new(error)));
+                    return;
+                }
                 if let Err(e) = self.services.store.note(id.as_str(), &record).await {
                     let _ = answer.send(Err(Arc::new(ContainerError::Record(e))));
                     return;
@@ -295,7 +303,7 @@ impl Actor {
     /// Process whose PID namespace the container asks to see.
     fn target_pid(&self, spec: &ContainerSpec) -> Option<i32> {
         match &spec.security.pid {
-            crate::pod::spec::PidMode::Target(id) => {
+            PidMode::Target(id) => {
                 let target = Id::parse(id).ok()?;
                 self.containers.get(&target)?.record.state.pid()
             }
@@ -370,9 +378,13 @@ impl Actor {
                 Err(error)
             }
         };
-        self.answer_container(id, result.map_err(Arc::new));
-        self.advance_container(id).await;
-        self.sweep(id);
+        let result = result.map_err(Arc::new);
+        if self.containers.get(id).is_some_and(|slot| slot.gone) {
+            self.bury(id, result);
+        } else {
+            self.answer_container(id, result);
+            self.advance_container(id).await;
+        }
     }
 
     fn answer_container(&mut self, id: &Id, result: ContainerResult) {
@@ -508,19 +520,20 @@ impl Actor {
         Ok(())
     }
 
-    /// Drops a container of which nothing is left, after its waiters were answered.
-    fn sweep(&mut self, id: &Id) {
-        if self.containers.get(id).is_none_or(|s| !s.gone) {
+    /// Drops a container of which nothing is left, and answers all who still wait for it.
+    fn bury(&mut self, id: &Id, result: ContainerResult) {
+        let Some(mut slot) = self.containers.remove(id) else {
             return;
+        };
+        self.publish();
+        for waiter in slot.lane.finish() {
+            let _ = waiter.send(result.clone());
         }
-        if let Some(mut slot) = self.containers.remove(id) {
-            for (op, waiters) in slot.lane.drain() {
-                for waiter in waiters {
-                    let _ = waiter.send(gone_result(id, &op));
-                }
+        for (op, waiters) in slot.lane.drain() {
+            for waiter in waiters {
+                let _ = waiter.send(gone_result(id, &op));
             }
         }
-        self.publish();
     }
 
     fn unname(&mut self, id: &Id) {
