@@ -27,7 +27,7 @@ corten:
 monitor:
 	RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static' \
 	    $(CARGO) build --locked --profile monitor -p corten-conmon --target $(HOST)
-	install -m 0755 $(TARGET_DIR)/$(HOST)/monitor/corten-conmon $(TARGET_DIR)/release/corten-conmon
+	install -D -m 0755 $(TARGET_DIR)/$(HOST)/monitor/corten-conmon $(TARGET_DIR)/release/corten-conmon
 
 ## install: binaries, unit and completions below PREFIX (/usr/local), with DESTDIR before it
 install: build

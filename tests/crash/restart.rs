@@ -257,6 +257,11 @@ async fn a_record_that_cannot_be_read_is_set_aside() {
             node.pod_status(&pod).await.state(),
             PodSandboxState::SandboxReady
         );
+        // It is kept for whoever wants to know; what it was the record of goes with its pod.
+        let aside = records.join("set-aside");
+        let kept = std::fs::read_dir(&aside).unwrap().count();
+        assert!(kept > 0);
+        std::fs::remove_dir_all(aside).unwrap();
     })
     .await;
 }

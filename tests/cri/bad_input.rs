@@ -379,7 +379,7 @@ async fn references_that_are_none() {
     node(async |node| {
         for reference in [
             "",
-            "UPPER/case:tag",
+            "lower/UPPER:tag",
             "a b",
             "name:tag:tag",
             "name@sha256:short",

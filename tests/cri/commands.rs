@@ -63,15 +63,19 @@ async fn the_environment_is_the_images_with_the_requests_on_top() {
         );
         node.load(&image, "localhost/env:1").await;
         let output = node
-            .prints("environment", "tr '\\0' '\\n' </proc/$$/environ", |main| {
-                main.image = Some(image_spec("localhost/env:1"));
-                main.envs = vec![
-                    env("CHANGED", b"first"),
-                    env("NEW", "ü $KEPT \"quoted\"".as_bytes()),
-                    env("CHANGED", b"request"),
-                    env("EMPTY", b""),
-                ];
-            })
+            .prints(
+                "environment",
+                "cat /proc/$$/environ | tr '\\0' '\\n'",
+                |main| {
+                    main.image = Some(image_spec("localhost/env:1"));
+                    main.envs = vec![
+                        env("CHANGED", b"first"),
+                        env("NEW", "ü $KEPT \"quoted\"".as_bytes()),
+                        env("CHANGED", b"request"),
+                        env("EMPTY", b""),
+                    ];
+                },
+            )
             .await;
         let lines: Vec<&str> = output.lines().collect();
         for line in [

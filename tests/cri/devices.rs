@@ -1,6 +1,6 @@
 //! Devices given to containers.
 
-use corten::cri::api::Device;
+use corten::cri::api::{ContainerConfig, Device};
 use tonic::Code;
 
 use crate::support::{container, node, pod, run, security};
@@ -13,10 +13,16 @@ fn device(host: &str, inside: &str, permissions: &str) -> Device {
     }
 }
 
+/// The device these tests use is the kernel's log: without this capability it would be closed in any case.
+fn may_read_kernel_messages(main: &mut ContainerConfig) {
+    let capabilities = security(main).capabilities.get_or_insert_default();
+    capabilities.add_capabilities.push("SYSLOG".into());
+}
+
 #[tokio::test]
 async fn a_device_has_the_permissions_given() {
     node(async |node| {
-        // A second /dev/zero whose numbers no other device of the container has.
+        // Numbers that no other device of the container has.
         let path = node.scratch.join("full");
         run(&["mknod", path.to_str().unwrap(), "c", "1", "11"])
             .await
@@ -26,6 +32,7 @@ async fn a_device_has_the_permissions_given() {
         for (permissions, readable, writable) in [("r", true, false), ("rwm", true, true)] {
             let mut main = container(permissions, &["sleep", "1000000"]);
             main.devices = vec![device(path.to_str().unwrap(), "/dev/mine", permissions)];
+            may_read_kernel_messages(&mut main);
             let id = node.launch(&pod, &config, &main).await;
             let shown = node
                 .exec(&id, &["stat", "-c", "%F %t:%T", "/dev/mine"])
@@ -35,7 +42,6 @@ async fn a_device_has_the_permissions_given() {
                 let done = node.try_exec(&id, &["sh", "-c", script], 0).await.unwrap();
                 done.exit_code == 0
             };
-            // /dev/kmsg: opening is what the device cgroup decides on.
             assert_eq!(works("exec 3</dev/mine").await, readable, "{permissions}");
             assert_eq!(works("exec 3>>/dev/mine").await, writable, "{permissions}");
         }
@@ -54,6 +60,7 @@ async fn other_devices_are_out_of_reach() {
             .get_or_insert_default()
             .add_capabilities
             .push("MKNOD".into());
+        may_read_kernel_messages(&mut main);
         let id = node.launch(&pod, &config, &main).await;
         node.exec(&id, &["mknod", "/kmsg", "c", "1", "11"]).await;
         let done = node
@@ -100,12 +107,12 @@ async fn what_is_no_device_is_refused() {
         for (bad, field, value) in [
             (
                 device("/dev/not-there", "/dev/x", "rwm"),
-                "host_path",
+                "device",
                 "/dev/not-there",
             ),
             (
                 device(file.to_str().unwrap(), "/dev/x", "rwm"),
-                "host_path",
+                "device",
                 file.to_str().unwrap(),
             ),
             (device("/dev/null", "/dev/x", "rwx"), "permissions", "rwx"),

@@ -119,7 +119,7 @@ async fn supplementary_groups_follow_the_policy() {
             ),
             (SupplementalGroupsPolicy::Strict, [1000, 1234].as_slice()),
         ] {
-            let config = pod("groups");
+            let config = pod(&format!("groups-{policy:?}"));
             let pod = node.pod(&config).await;
             let mut main = shell("main", SHOW);
             let context = security(&mut main);

@@ -19,8 +19,8 @@ impl Scratch {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         // Short, for it becomes part of socket paths and of interface names.
         let token = match std::env::var("CORTEN_TEST_TAG") {
-            Ok(tag) => format!("{tag}-{count:x}"),
-            Err(_) => format!("{:x}-{count:x}", std::process::id()),
+            Ok(tag) => format!("{tag}-{count:03x}"),
+            Err(_) => format!("{:x}-{count:03x}", std::process::id()),
         };
         let dir = std::env::temp_dir().join(format!("corten-test-{token}"));
         std::fs::create_dir(&dir).unwrap_or_else(|e| panic!("creating {}: {e}", dir.display()));
