@@ -85,8 +85,8 @@ options! {
         /// How long the creation of a container may take in the OCI runtime.
         create_timeout: Duration = Duration::from_secs(240), "create-timeout" "DURATION";
 
-        /// Grace period between the stop signal and SIGKILL where a request names none: when a pod is
-        /// removed by force, and in "corten stop".
+        /// Grace period between the stop signal and SIGKILL in "corten stop", "corten rm -f" and on Ctrl-C.
+        /// A kubelet names its own with each request.
         stop_timeout: Duration = Duration::from_secs(30), "stop-timeout" "DURATION";
 
         /// The most that one ExecSync may print on each of stdout and stderr; what is beyond is cut.
@@ -135,11 +135,6 @@ options! {
         /// Devices every container gets, as "HOST_PATH[:CONTAINER_PATH][:PERMISSIONS]".
         additional_devices: Vec<DeviceSpec> = Vec::new(), "additional-device" "DEVICE";
 
-        /// Devices a pod may ask for by annotation.
-        allowed_devices: Vec<PathBuf> = paths(&["/dev/fuse", "/dev/net/tun"]), "allowed-device" "PATH";
-
-        /// Directories of OCI hook definitions. Empty: no hooks are run.
-        hooks_dirs: Vec<PathBuf> = Vec::new(), "hooks-dir" "DIR";
     }
 
     "Images" {
@@ -153,10 +148,6 @@ options! {
         /// Directories with a subdirectory HOST[:PORT] for each registry that needs certificates of its
         /// own: containers-certs.d(5).
         certs_dirs: Vec<PathBuf> = paths(&["/etc/containers/certs.d", "/etc/docker/certs.d"]), "certs-dir" "DIR";
-
-        /// Registries (HOST[:PORT]) that may be spoken to over plain HTTP or with a certificate nobody
-        /// signed, beside those registries_conf marks as insecure.
-        insecure_registries: Vec<String> = Vec::new(), "insecure-registry" "HOST";
 
         /// How many layers of one image are downloaded at a time.
         max_parallel_downloads: u32 = 6, "max-parallel-downloads" "NUMBER";
