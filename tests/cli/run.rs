@@ -1,7 +1,8 @@
 //! `corten run`.
 
 use crate::support::{
-    IMAGE, Options, Registry, RegistryOptions, busybox, free_port, node, node_with, talk, until,
+    IMAGE, Options, Registry, RegistryOptions, busybox, free_port, insecure, node, node_with, talk,
+    until,
 };
 
 #[tokio::test]
@@ -89,7 +90,7 @@ async fn an_image_that_is_missing_is_pulled_first() {
     let registry = Registry::start(RegistryOptions::default()).await;
     let name = registry.push("pulled", "1", &busybox()).await;
     let options = Options {
-        args: vec![format!("--insecure-registry={}", registry.host())],
+        registries: insecure(&registry.host()),
         no_image: true,
         ..Options::default()
     };
