@@ -208,6 +208,7 @@ fn images_config(config: &Config, layout: &Layout) -> ImagesConfig {
         registries_conf: Some(config.registries_conf.clone()),
         auth_file: config.auth_file.clone(),
         certs_dirs: config.certs_dirs.clone(),
+        insecure_registries: config.insecure_registries.clone(),
         downloads_per_image: config.max_parallel_downloads as usize,
         downloads: config.max_parallel_downloads as usize * 2,
         pinned: config.pinned_images.clone(),
