@@ -126,8 +126,9 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
         warn!("unreadable record set aside: {aside}");
     }
     let backend = Arc::new(Backend::new(pods, &config, recovered.set_aside.clone()));
+    let left = leftovers::find(&services, &recovered);
     let socket = Socket::bind(config.listen.path())?;
-    leftovers::remove_later(services.clone(), recovered);
+    leftovers::remove_later(services.clone(), left);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     info!(socket = %config.listen.path().display(), "serving");
     let drain = config.drain_timeout;

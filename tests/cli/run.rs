@@ -1,6 +1,9 @@
 //! `corten run`.
 
-use crate::support::{IMAGE, Options, Registry, RegistryOptions, busybox, node, node_with, until};
+use crate::support::{
+    IMAGE, Options, Registry, RegistryOptions, busybox, free_port, insecure, node, node_with, talk,
+    until,
+};
 
 #[tokio::test]
 async fn a_pod_runs_and_is_gone() {
@@ -60,10 +63,7 @@ async fn options_reach_the_container() {
 #[tokio::test]
 async fn a_port_is_published() {
     node(async |node| {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .unwrap()
-            .port();
+        let port = free_port();
         let publish = format!("127.0.0.1:{port}:8080");
         let id = node
             .cli(&[
@@ -73,11 +73,10 @@ async fn a_port_is_published() {
             .await
             .ok();
         assert!(!id.trim().is_empty());
-        let url = format!("http://127.0.0.1:{port}/group");
+        let address = format!("127.0.0.1:{port}");
         until("the server answers", async || {
-            let done =
-                crate::support::run(&["busybox", "wget", "-q", "-T", "2", "-O", "-", &url]).await;
-            done.stdout.contains("tester")
+            let said = talk(&address, "GET /group HTTP/1.0\r\n\r\n").await;
+            said.is_some_and(|said| said.contains("tester"))
         })
         .await;
         node.cli(&["rm", "-f", "web"]).await.ok();
@@ -91,7 +90,7 @@ async fn an_image_that_is_missing_is_pulled_first() {
     let registry = Registry::start(RegistryOptions::default()).await;
     let name = registry.push("pulled", "1", &busybox()).await;
     let options = Options {
-        args: vec![format!("--insecure-registry={}", registry.host())],
+        registries: insecure(&registry.host()),
         no_image: true,
         ..Options::default()
     };

@@ -1,7 +1,7 @@
 //! The other verbs.
 
 use crate::support::{
-    IMAGE, Options, Registry, RegistryOptions, busybox, node, node_with, run, until,
+    IMAGE, Options, Registry, RegistryOptions, busybox, insecure, node, node_with, run, until,
 };
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn images_are_pulled_and_listed() {
     .await;
     let name = registry.push("private", "1", &busybox()).await;
     let options = Options {
-        args: vec![format!("--insecure-registry={}", registry.host())],
+        registries: insecure(&registry.host()),
         no_image: true,
         ..Options::default()
     };

@@ -4,7 +4,7 @@ use tonic::Code;
 
 use crate::support::{
     Entry, Mounted, Options, Packing, Registry, RegistryOptions, Scratch, busybox, container,
-    node_with, pod,
+    insecure, node_with, pod,
 };
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn a_full_disk_is_an_error_and_no_end() {
     let mounted = Mounted::new(&["-t", "tmpfs", "-o", "size=16M,mode=0700", "tmpfs"], &root).await;
     let options = Options {
         root: Some(root.clone()),
-        args: vec![format!("--insecure-registry={}", registry.host())],
+        registries: insecure(&registry.host()),
         ..Options::default()
     };
     node_with(options, async |node| {

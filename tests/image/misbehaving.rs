@@ -3,11 +3,13 @@
 use corten::cri::api::AuthConfig;
 use tonic::Code;
 
-use crate::support::{Behaviour, FakeRegistry, Options, busybox, image_spec, node_with, until};
+use crate::support::{
+    Behaviour, FakeRegistry, Options, busybox, image_spec, insecure, node_with, until,
+};
 
 fn trusting(registry: &FakeRegistry) -> Options {
     Options {
-        args: vec![format!("--insecure-registry={}", registry.host())],
+        registries: insecure(registry.host()),
         no_image: true,
         ..Options::default()
     }

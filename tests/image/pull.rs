@@ -5,12 +5,12 @@ use tonic::Code;
 
 use crate::support::{
     Image, ImageFormat, Options, Packing, Registry, RegistryOptions, busybox, busybox_entries,
-    image_spec, node_with,
+    image_spec, insecure, node_with,
 };
 
 fn trusting(registry: &Registry) -> Options {
     Options {
-        args: vec![format!("--insecure-registry={}", registry.host())],
+        registries: insecure(&registry.host()),
         no_image: true,
         ..Options::default()
     }
@@ -270,7 +270,7 @@ async fn what_is_not_there_is_not_found() {
 #[tokio::test]
 async fn a_registry_that_is_down_is_named() {
     let options = Options {
-        args: vec!["--insecure-registry=127.0.0.1:1".into()],
+        registries: insecure("127.0.0.1:1"),
         no_image: true,
         ..Options::default()
     };

@@ -98,6 +98,11 @@ pub(crate) fn image_spec(image: &str) -> ImageSpec {
     }
 }
 
+/// A `registries.conf` by which a registry may be spoken to over HTTP.
+pub(crate) fn insecure(host: &str) -> String {
+    format!("[[registry]]\nlocation = \"{host}\"\ninsecure = true\n")
+}
+
 /// Owned words.
 pub(crate) fn args(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()

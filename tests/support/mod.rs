@@ -12,11 +12,12 @@ mod oci;
 mod poll;
 mod registry;
 mod scratch;
+mod talk;
 
 pub(crate) use command::{Done, run};
 pub(crate) use config::{
-    IMAGE, args, container, image_spec, linux, namespaces, pod, pod_linux, pod_net, security,
-    shell, userless,
+    IMAGE, args, container, image_spec, insecure, linux, namespaces, pod, pod_linux, pod_net,
+    security, shell, userless,
 };
 pub(crate) use fake::{Behaviour, FakeRegistry};
 pub(crate) use leftovers::{Leftovers, cgroup_directories, processes_naming};
@@ -26,3 +27,4 @@ pub(crate) use oci::{Blob, Entry, Image, ImageFormat, Packing, busybox, busybox_
 pub(crate) use poll::{patience, until, until_some};
 pub(crate) use registry::{Registry, RegistryOptions};
 pub(crate) use scratch::{Mounted, Scratch};
+pub(crate) use talk::{free_port, talk};

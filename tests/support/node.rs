@@ -180,7 +180,7 @@ impl Node {
         }
         // Another runtime than usual, where this machine calls for it.
         if let Ok(name) = std::env::var("CORTEN_TEST_RUNTIME") {
-            command.arg("--default-runtime").arg(name);
+            command.args(["--default-runtime", &name, "--runtime", &name]);
         }
         command.args(&self.options.args);
         command
