@@ -126,8 +126,9 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
         warn!("unreadable record set aside: {aside}");
     }
     let backend = Arc::new(Backend::new(pods, &config, recovered.set_aside.clone()));
+    let left = leftovers::find(&services, &recovered);
     let socket = Socket::bind(config.listen.path())?;
-    leftovers::remove_later(services.clone(), recovered);
+    leftovers::remove_later(services.clone(), left);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     info!(socket = %config.listen.path().display(), "serving");
     let drain = config.drain_timeout;
@@ -207,6 +208,7 @@ fn images_config(config: &Config, layout: &Layout) -> ImagesConfig {
         registries_conf: Some(config.registries_conf.clone()),
         auth_file: config.auth_file.clone(),
         certs_dirs: config.certs_dirs.clone(),
+        insecure_registries: config.insecure_registries.clone(),
         downloads_per_image: config.max_parallel_downloads as usize,
         downloads: config.max_parallel_downloads as usize * 2,
         pinned: config.pinned_images.clone(),

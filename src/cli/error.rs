@@ -44,7 +44,7 @@ pub(super) enum CliError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// The daemon refused.
-    #[error("cannot {doing}: {}{}", explain(status), remedy(status.code()))]
+    #[error("cannot {doing}: {}{}", explain(status), remedy(status))]
     Rpc {
         /// What was asked.
         doing: String,
@@ -121,22 +121,35 @@ impl CliError {
         }
     }
 
+    /// Whether the connection to the daemon was lost.
+    pub(super) fn is_lost_connection(&self) -> bool {
+        matches!(self, Self::Rpc { status, .. } if is_lost(status))
+    }
+
     /// Whether the daemon answered with this code.
     pub(super) fn has_code(&self, code: Code) -> bool {
         matches!(self, Self::Rpc { status, .. } if status.code() == code)
     }
 }
 
+/// Whether the answer was made here, of a connection that failed: one from the daemon has no cause.
+fn is_lost(status: &Status) -> bool {
+    status.source().is_some()
+}
+
 fn explain(status: &Status) -> String {
     match status.message() {
+        _ if is_lost(status) => chain(status),
         "" => status.code().description().to_owned(),
         message => message.to_owned(),
     }
 }
 
-fn remedy(code: Code) -> &'static str {
-    match code {
-        Code::Unavailable => "\nIf the daemon was restarting, try again.",
+fn remedy(status: &Status) -> &'static str {
+    match status.code() {
+        _ if is_lost(status) => {
+            "\nThe connection to the daemon was lost; if it is restarting, try again."
+        }
         Code::Unimplemented => "\nThis daemon cannot do that; is it another version of corten?",
         _ => "",
     }

@@ -149,6 +149,10 @@ options! {
         /// own: containers-certs.d(5).
         certs_dirs: Vec<PathBuf> = paths(&["/etc/containers/certs.d", "/etc/docker/certs.d"]), "certs-dir" "DIR";
 
+        /// Registries (HOST[:PORT]) that may be spoken to over plain HTTP or with a certificate nobody
+        /// signed, beside those registries_conf marks as insecure.
+        insecure_registries: Vec<String> = Vec::new(), "insecure-registry" "HOST";
+
         /// How many layers of one image are downloaded at a time.
         max_parallel_downloads: u32 = 6, "max-parallel-downloads" "NUMBER";
 

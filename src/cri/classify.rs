@@ -11,8 +11,15 @@ use crate::{
     monitor::MonitorError,
     network::{NetworkError, hostport::HostPortError},
     oci::{
-        RuntimeError, cgroup::CgroupError, device::DeviceError, handler::HandlerError,
-        mount::MountError, rootfs::RootfsError, seccomp::SeccompError, spec::SpecError,
+        RuntimeError,
+        cgroup::CgroupError,
+        device::DeviceError,
+        handler::HandlerError,
+        message::{self, Meaning},
+        mount::MountError,
+        rootfs::RootfsError,
+        seccomp::SeccompError,
+        spec::SpecError,
         user::UserError,
     },
     pod::error::PodError,
@@ -226,19 +233,14 @@ fn of_io(error: &io::Error) -> Kind {
 /// What a runtime's own words mean. It has no error codes, and these two matter to callers: a command
 /// that cannot be run will never run, and a full disk or a limit may have room again.
 fn of_runtime_words(text: &str) -> Kind {
-    let says = |what: &[&str]| what.iter().any(|words| text.contains(words));
-    if says(&[
+    let full = [
         "no space left on device",
         "disk quota exceeded",
         "too many open files",
-    ]) {
+    ];
+    if full.iter().any(|words| text.contains(words)) {
         Kind::ResourceExhausted
-    } else if says(&[
-        "executable file not found",
-        "no such file or directory",
-        "permission denied",
-        "exec format error",
-    ]) {
+    } else if message::meaning(text) == Meaning::NoCommand {
         Kind::InvalidArgument
     } else {
         Kind::Internal

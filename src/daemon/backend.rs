@@ -189,6 +189,11 @@ impl Backend for Node {
         let relay = tokio::spawn(relay(under_way.progress(), pull.progress));
         let pulled = under_way.wait().await;
         relay.abort();
+        if pulled.is_err() {
+            // What came before it broke off may be what fills the disk.
+            let images = self.services().images.clone();
+            tokio::spawn(async move { images.collect().await });
+        }
         let image = pulled?;
         Ok(view(&image))
     }

@@ -15,36 +15,57 @@ use crate::{
     sys::{mount, namespaces},
 };
 
-/// Compares what exists with what is on record, and removes the difference.
-pub(super) fn remove_later(services: Arc<Services>, recovered: Recovered) {
-    tokio::spawn(async move {
-        let pods: HashSet<Id> = recovered.sandboxes.into_iter().collect();
-        let containers: HashSet<Id> = recovered
-            .containers
+/// What exists without a record, by the kind of thing.
+pub(super) struct Leftovers {
+    pods: HashSet<Id>,
+    bundles: Vec<Id>,
+    durable: Vec<Id>,
+    rootfs: Vec<Id>,
+    namespaces: Vec<Id>,
+    sandboxes: Vec<Id>,
+}
+
+/// Compares what exists with what is on record. To be done before the daemon serves: what it makes from then
+/// on is not left over.
+pub(super) fn find(services: &Services, recovered: &Recovered) -> Leftovers {
+    let pods: HashSet<Id> = recovered.sandboxes.iter().cloned().collect();
+    let containers: HashSet<Id> = recovered.containers.iter().chain(&pods).cloned().collect();
+    let layout = &services.layout;
+    Leftovers {
+        bundles: unknown(&layout.bundles(), &containers),
+        durable: unknown(&layout.containers(), &containers),
+        rootfs: services
+            .storage
+            .rootfs_records()
             .into_iter()
-            .chain(pods.iter().cloned())
-            .collect();
-        for id in unknown(&services.layout.bundles(), &containers) {
-            remove_container(&services, &id).await;
+            .map(|rootfs| rootfs.container)
+            .filter(|id| !containers.contains(id))
+            .collect(),
+        namespaces: unknown(&layout.namespaces(), &pods),
+        sandboxes: unknown(&layout.sandboxes(), &pods),
+        pods,
+    }
+}
+
+/// Removes what was left over, behind the daemon's other work.
+pub(super) fn remove_later(services: Arc<Services>, left: Leftovers) {
+    tokio::spawn(async move {
+        for id in left.bundles.iter().chain(&left.rootfs) {
+            remove_container(&services, id).await;
         }
-        for id in unknown(&services.layout.containers(), &containers) {
-            report(&id, remove_dir(&services.layout.container(&id)));
+        for id in &left.durable {
+            report(id, remove_dir(&services.layout.container(id)));
         }
-        for rootfs in services.storage.rootfs_records() {
-            if !containers.contains(&rootfs.container) {
-                remove_container(&services, &rootfs.container).await;
-            }
-        }
-        release_network(&services, &pods).await;
-        for id in unknown(&services.layout.namespaces(), &pods) {
-            if let Err(error) = namespaces::unpin(&services.layout.sandbox_namespaces(&id)).await {
+        release_network(&services, &left.pods).await;
+        for id in &left.namespaces {
+            if let Err(error) = namespaces::unpin(&services.layout.sandbox_namespaces(id)).await {
                 warn!(%id, %error, "namespaces without a sandbox stay");
             }
         }
-        for id in unknown(&services.layout.sandboxes(), &pods) {
-            let dir = services.layout.sandbox(&id);
+        for id in &left.sandboxes {
+            let dir = services.layout.sandbox(id);
             report(
-                &id,
+                id,
                 mount::detach_all(&dir.join("shm")).and_then(|_| remove_dir(&dir)),
             );
         }

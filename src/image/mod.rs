@@ -80,6 +80,8 @@ pub struct ImagesConfig {
     pub auth_file: Option<PathBuf>,
     /// Directories of certificates by registry; the first that knows the host counts.
     pub certs_dirs: Vec<PathBuf>,
+    /// Hosts that may be spoken to over plain HTTP, or with a certificate nobody signed.
+    pub insecure_registries: Vec<String>,
     /// What images are chosen for.
     pub platform: Platform,
     /// Layers of one image that are transferred and unpacked at a time.
@@ -113,6 +115,7 @@ impl ImagesConfig {
                 "/etc/containers/certs.d".into(),
                 "/etc/docker/certs.d".into(),
             ],
+            insecure_registries: Vec::new(),
             platform: Platform::host(),
             downloads_per_image: 3,
             downloads: 6,

@@ -145,14 +145,14 @@ impl Prepared {
     }
 
     async fn pull(&self, inner: &Arc<Inner>, name: &Reference, board: &Board) -> Landing {
-        let resolution =
-            inner
-                .registries()
-                .resolve(name.clone())
-                .map_err(|source| ImageError::Resolve {
-                    image: name.to_string(),
-                    source,
-                })?;
+        let resolution = inner
+            .registries()
+            .resolve(name.clone())
+            .map_err(|source| ImageError::Resolve {
+                image: name.to_string(),
+                source,
+            })?
+            .allowing(&inner.config.insecure_registries);
         let net = inner.net.clone();
         let auth = self.auth.clone();
         let remote = super::blocking(&self.given, move || {

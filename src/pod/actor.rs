@@ -120,9 +120,7 @@ impl Actor {
             Msg::Create { spec, answer } => self.create_container(*spec, answer).await,
             Msg::Container { id, op, waiter } => self.request(&id, op, Some(waiter)).await,
             Msg::EveryContainer { op, answer } => self.request_all(op, answer).await,
-            Msg::Lookup { id, answer } => {
-                let _ = answer.send(self.lookup(&id));
-            }
+            Msg::Lookup { id, answer } => self.look_up(&id, answer),
             Msg::Step(step) => {
                 self.step = Some(step);
                 self.publish();

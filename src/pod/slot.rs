@@ -1,12 +1,18 @@
 //! A container as its pod's actor holds it.
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
 
 use super::{
     lane::Lane,
     msg::{ContainerOp, ContainerWaiter},
 };
-use crate::{container::record::ContainerRecord, monitor::Monitor};
+use crate::{
+    container::{LiveContainer, error::ContainerError, record::ContainerRecord},
+    monitor::Monitor,
+};
 
 /// One container of a pod.
 pub(super) struct Slot {
@@ -19,6 +25,8 @@ pub(super) struct Slot {
     pub(super) tries: u32,
     /// What a teardown failed on.
     pub(super) trouble: Option<String>,
+    /// Who wants to talk to it as soon as it is taken up.
+    pub(super) lookups: Vec<oneshot::Sender<Result<LiveContainer, ContainerError>>>,
     /// Nothing is left of it but this.
     pub(super) gone: bool,
 }
@@ -32,6 +40,7 @@ impl Slot {
             stop_by: watch::Sender::new(None),
             tries: 0,
             trouble: None,
+            lookups: Vec::new(),
             gone: false,
         }
     }

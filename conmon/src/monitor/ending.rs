@@ -77,22 +77,48 @@ impl Ending {
     }
 }
 
+/// Takes room on the disk for the record, so that an end can be told when the disk is full.
+pub(crate) fn reserve(path: &Path) -> io::Result<()> {
+    File::create(staged(path))?.write_all(&[0; corten_conmon::record::MAX_RECORD])
+}
+
 /// Makes a file appear whole, and durably, or not at all.
 fn store(path: &Path, text: &[u8]) -> io::Result<()> {
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut staged = path.as_os_str().to_owned();
-    staged.push(".tmp");
-    let staged = PathBuf::from(staged);
-    let mut file = File::create(&staged)?;
+    let staged = staged(path);
+    // What was reserved is written over: making the file anew would give its room away first.
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&staged)?;
     file.write_all(text)?;
+    file.set_len(text.len() as u64)?;
     file.sync_all()?;
     fs::rename(&staged, path)?;
     File::open(dir)?.sync_all()
 }
 
+fn staged(path: &Path) -> PathBuf {
+    let mut staged = path.as_os_str().to_owned();
+    staged.push(".tmp");
+    PathBuf::from(staged)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reserved_record_is_as_long_as_its_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("exit");
+        reserve(&path).unwrap();
+        assert!(!path.exists());
+        store(&path, b"short").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"short");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn a_record_appears_whole_and_alone() {

@@ -144,6 +144,13 @@ impl Monitor {
         let oom_score = setup::hide_from_oom_killer();
         let signals = sys::take_signals().map_err(setup)?;
         let max_size = config.log.as_ref().and_then(|log| log.max_size);
+        ending::reserve(&config.exit_record).map_err(|error| {
+            let path = config.exit_record.display();
+            failure(
+                Stage::Setup,
+                format!("taking room for the exit record {path}: {error}"),
+            )
+        })?;
         let log = config.log.as_ref().map(open_log).transpose()?;
         let listen = |path: &PathBuf| {
             Listener::bind(path, SocketType::SEQPACKET)

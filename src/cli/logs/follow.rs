@@ -35,7 +35,7 @@ pub(in crate::cli) async fn until_exit(
             Ok(status) if status.state() == ContainerState::ContainerExited => break Some(status),
             Ok(_) => away = None,
             Err(e) if e.has_code(Code::NotFound) => break None,
-            Err(e) if e.has_code(Code::Unavailable) => {
+            Err(e) if e.is_lost_connection() => {
                 if away.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
                     return Err(e);
                 }

@@ -94,23 +94,20 @@ fn read_only(
     Ok(ReadOnly::Recursive)
 }
 
-/// An absolute path in the container. A relative one counts from the root, and `..` cannot climb above it,
-/// as in any path lookup that starts there.
+/// An absolute path in the container, without `..`.
 fn container_path(at: &At<'_>, value: &str) -> Result<PathBuf, FieldError> {
     if value.is_empty() {
         return Err(at.missing());
     }
     text::check(at, value, text::PATH_MAX)?;
-    let mut clean = PathBuf::from("/");
-    for part in Path::new(value).components() {
-        match part {
-            Component::Normal(name) => clean.push(name),
-            Component::ParentDir => {
-                clean.pop();
-            }
-            _ => {}
-        }
+    let path = Path::new(value);
+    if !path.is_absolute() {
+        return Err(at.bad(value, "is not an absolute path"));
     }
+    if path.components().any(|part| part == Component::ParentDir) {
+        return Err(at.bad(value, "has a component \"..\""));
+    }
+    let clean: PathBuf = path.components().collect();
     if clean == Path::new("/") {
         return Err(at.bad(value, "would cover the whole root file system"));
     }
@@ -239,7 +236,15 @@ mod tests {
             error(|m| m.container_path.clear()),
             "m[0].container_path: is required"
         );
-        assert!(error(|m| m.container_path = "/a/../..".into()).contains("root file system"));
+        assert!(error(|m| m.container_path = "//.".into()).contains("root file system"));
+        assert_eq!(
+            error(|m| m.container_path = "/a/../b".into()),
+            "m[0].container_path: \"/a/../b\" has a component \"..\""
+        );
+        assert_eq!(
+            error(|m| m.container_path = "data".into()),
+            "m[0].container_path: \"data\" is not an absolute path"
+        );
         assert_eq!(
             error(|m| m.host_path = "srv".into()),
             "m[0].host_path: \"srv\" is not an absolute path"

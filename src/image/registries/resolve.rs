@@ -111,6 +111,18 @@ impl Registries {
     }
 }
 
+impl Resolution {
+    /// Marks the endpoints at these hosts as insecure.
+    pub fn allowing(mut self, insecure: &[String]) -> Self {
+        for endpoint in &mut self.endpoints {
+            if insecure.contains(&endpoint.host) {
+                (endpoint.insecure, endpoint.plain_http) = (true, true);
+            }
+        }
+        self
+    }
+}
+
 fn unconfigured() -> Location {
     Location {
         location: String::new(),
@@ -233,6 +245,19 @@ mod tests {
             .iter()
             .map(|e| format!("{}/{}", e.host, e.repository))
             .collect()
+    }
+
+    #[test]
+    fn hosts_may_be_allowed_to_be_insecure() {
+        let conf = Registries::default();
+        let resolution = conf
+            .resolve(Reference::parse("r.example:5000/x").unwrap())
+            .unwrap();
+        assert!(!resolution.endpoints[0].insecure);
+        let other = resolution.clone().allowing(&["r.example".to_owned()]);
+        assert!(!other.endpoints[0].insecure && !other.endpoints[0].plain_http);
+        let this = resolution.allowing(&["r.example:5000".to_owned()]);
+        assert!(this.endpoints[0].insecure && this.endpoints[0].plain_http);
     }
 
     #[test]

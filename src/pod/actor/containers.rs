@@ -48,7 +48,12 @@ pub(in crate::pod) fn gone_result(id: &Id, op: &ContainerOp) -> ContainerResult 
 impl Actor {
     /// Puts a container back in its place at start-up.
     pub(in crate::pod) fn restore(&mut self, id: Id, record: ContainerRecord) {
-        self.names.insert(record.spec.metadata.clone(), id.clone());
+        let mut record = record;
+        // What was half made goes; its name is free for whoever asks again.
+        record.removing |= record.state == ContainerState::Creating;
+        if !record.removing {
+            self.names.insert(record.spec.metadata.clone(), id.clone());
+        }
         let mut slot = Slot::new(record);
         slot.lane.submit(ContainerOp::Adopt, None);
         self.containers.insert(id, slot);
@@ -167,7 +172,23 @@ impl Actor {
         });
     }
 
-    pub(super) fn lookup(&self, id: &Id) -> Result<LiveContainer, ContainerError> {
+    /// Answers at once, or when the container has been taken up after a restart.
+    pub(super) fn look_up(
+        &mut self,
+        id: &Id,
+        answer: oneshot::Sender<Result<LiveContainer, ContainerError>>,
+    ) {
+        match self.containers.get_mut(id) {
+            Some(slot) if matches!(slot.lane.running(), Some(ContainerOp::Adopt)) => {
+                slot.lookups.push(answer);
+            }
+            _ => {
+                let _ = answer.send(self.lookup(id));
+            }
+        }
+    }
+
+    fn lookup(&self, id: &Id) -> Result<LiveContainer, ContainerError> {
         let slot = self
             .containers
             .get(id)
@@ -479,6 +500,14 @@ impl Actor {
             }
         }
         self.publish();
+        let waiting = self
+            .containers
+            .get_mut(id)
+            .map(|slot| std::mem::take(&mut slot.lookups))
+            .unwrap_or_default();
+        for answer in waiting {
+            let _ = answer.send(self.lookup(id));
+        }
     }
 
     pub(super) async fn container_ended(&mut self, id: &Id, end: End) {
