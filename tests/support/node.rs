@@ -371,6 +371,7 @@ impl Drop for Node {
         for (pid, _) in processes_naming(self.scratch.path().to_str().unwrap_or("?")) {
             let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
         }
+        remove_tables(&self.bridge());
         let _ = Command::new("ip")
             .args(["link", "del", &self.bridge()])
             .stderr(Stdio::null())
@@ -383,18 +384,44 @@ impl Drop for Node {
     }
 }
 
-/// Removes a cgroup and those below it; killed processes may take a moment to leave.
+/// Removes a cgroup and those below it, with what runs there; killed processes may take a moment to leave.
 fn remove_cgroup(dir: &Path) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             remove_cgroup(&entry.path());
         }
     }
-    for _ in 0..100 {
+    for _ in 0..500 {
         if std::fs::remove_dir(dir).is_ok() || !dir.exists() {
             return;
         }
+        let members = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+        for pid in members.lines().filter_map(|line| line.parse().ok()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
         std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+/// Removes the tables of the firewall that name a bridge.
+fn remove_tables(bridge: &str) {
+    let Ok(listed) = Command::new("nft").args(["list", "ruleset"]).output() else {
+        return;
+    };
+    let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+    for table in text
+        .split("\ntable ")
+        .filter(|table| table.contains(bridge))
+    {
+        let name = table.split(" {").next().unwrap_or_default();
+        let mut words = name.trim_start_matches("table ").split(' ');
+        if let (Some(family), Some(name)) = (words.next(), words.next())
+            && name.starts_with("corten_")
+        {
+            let _ = Command::new("nft")
+                .args(["delete", "table", family, name])
+                .status();
+        }
     }
 }
 

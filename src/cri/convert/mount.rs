@@ -107,7 +107,11 @@ fn container_path(at: &At<'_>, value: &str) -> Result<PathBuf, FieldError> {
     if path.components().any(|part| part == Component::ParentDir) {
         return Err(at.bad(value, "has a component \"..\""));
     }
-    Ok(path.components().collect())
+    let clean: PathBuf = path.components().collect();
+    if clean == Path::new("/") {
+        return Err(at.bad(value, "would cover the whole root file system"));
+    }
+    Ok(clean)
 }
 
 fn source(
@@ -232,7 +236,15 @@ mod tests {
             error(|m| m.container_path.clear()),
             "m[0].container_path: is required"
         );
-        assert!(error(|m| m.container_path = "/a/../..".into()).contains("root file system"));
+        assert!(error(|m| m.container_path = "//.".into()).contains("root file system"));
+        assert_eq!(
+            error(|m| m.container_path = "/a/../b".into()),
+            "m[0].container_path: \"/a/../b\" has a component \"..\""
+        );
+        assert_eq!(
+            error(|m| m.container_path = "data".into()),
+            "m[0].container_path: \"data\" is not an absolute path"
+        );
         assert_eq!(
             error(|m| m.host_path = "srv".into()),
             "m[0].host_path: \"srv\" is not an absolute path"
