@@ -11,6 +11,9 @@ use crate::config::{Config, LogFormat, Sources};
 pub(super) fn run(sources: &Sources, daemon: Serve) -> Result<(), CliError> {
     let config = sources.load()?.config;
     start_logging(&config);
+    for name in sources.unknown_variables() {
+        tracing::warn!(name, "this environment variable sets no option");
+    }
     daemon(config).map_err(CliError::Daemon)
 }
 

@@ -62,6 +62,18 @@ impl Sources {
         }
     }
 
+    /// Variables that look like ours and set nothing: slips, most likely.
+    pub fn unknown_variables(&self) -> impl Iterator<Item = &str> {
+        let known = |name: &str| {
+            ["CORTEN_CONFIG", "CORTEN_CONFIG_DIR"].contains(&name)
+                || Config::OPTIONS.iter().any(|spec| spec.variable() == name)
+        };
+        self.variables
+            .keys()
+            .map(String::as_str)
+            .filter(move |name| !known(name))
+    }
+
     /// Reads every layer and checks the result.
     pub fn load(&self) -> Result<Loaded, ConfigError> {
         let mut loaded = Loaded::default();
@@ -400,6 +412,19 @@ mod tests {
         fixture.sources.file = Some("/dev/null".into());
         fixture.sources.directory = None;
         assert_eq!(fixture.sources.load().unwrap().config, Config::default());
+    }
+
+    #[test]
+    fn variables_that_set_nothing_are_told() {
+        let names = ["CORTEN_ROOT", "CORTEN_CONFIG", "CORTEN_STOP_TIMOUT"];
+        let sources = Sources {
+            variables: names.map(|name| (name.to_owned(), "/x".into())).into(),
+            ..Sources::default()
+        };
+        assert_eq!(
+            sources.unknown_variables().collect::<Vec<_>>(),
+            ["CORTEN_STOP_TIMOUT"]
+        );
     }
 
     #[test]
