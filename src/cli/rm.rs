@@ -1,6 +1,9 @@
 //! `corten rm`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 
@@ -15,13 +18,13 @@ use crate::cri::api::{self, ContainerState};
 /// Arguments of `corten rm`.
 #[derive(Args)]
 #[command(
-    after_help = "A pod that `corten run` made goes away with its last container, and so do its logs.\n\nExamples:\n  corten rm web                      what has ended\n  corten rm -f web                   what runs too: it is stopped first\n  corten rm -f $(corten ps -aq)      everything"
+    after_help = "A pod that `corten run` made goes away with its last container, and so do its logs.\n\nExamples:\n  corten rm web                      what has ended\n  corten rm -f web                   what runs too: it is killed, without a grace period\n  corten rm -f $(corten ps -aq)      everything"
 )]
 pub(super) struct RmArgs {
     /// Names, POD/NAMEs, IDs or beginnings of IDs, of pods or containers
     #[arg(required = true)]
     names: Vec<String>,
-    /// Stop what runs; don't mind what is not there
+    /// Kill what runs; don't mind what is not there
     #[arg(short, long)]
     force: bool,
 }
@@ -59,7 +62,7 @@ async fn remove_container(
             args,
             &format!("the container {}", inventory.full_name(container)),
         )?;
-        stop::container(context, id, context.config.stop_timeout).await?;
+        stop::container(context, id, Duration::ZERO).await?;
     }
     container(context, id).await
 }
@@ -80,7 +83,7 @@ async fn remove_pod(
         let name = found.map_or(id, pod_name);
         refuse(args, &format!("the pod {name} ({})", output::short(id)))?;
     }
-    stop::pod(context, id, &running, context.config.stop_timeout).await?;
+    stop::pod(context, id, &running, Duration::ZERO).await?;
     pod(context, id, found.and_then(logs_of_run)).await
 }
 

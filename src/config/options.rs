@@ -85,7 +85,7 @@ options! {
         /// How long the creation of a container may take in the OCI runtime.
         create_timeout: Duration = Duration::from_secs(240), "create-timeout" "DURATION";
 
-        /// Grace period between the stop signal and SIGKILL in "corten stop", "corten rm -f" and on Ctrl-C.
+        /// Grace period between the stop signal and SIGKILL in "corten stop" and on Ctrl-C.
         /// A kubelet names its own with each request.
         stop_timeout: Duration = Duration::from_secs(30), "stop-timeout" "DURATION";
 

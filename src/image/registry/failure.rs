@@ -56,6 +56,14 @@ impl Failure {
         Self::new(kind, chain(&error.without_url()))
     }
 
+    /// Nothing came for so long.
+    pub(super) fn stalled(limit: Duration) -> Self {
+        Self::new(
+            FailureKind::Transient,
+            format!("nothing came for {limit:?}"),
+        )
+    }
+
     /// Whether asking again may help.
     pub(crate) fn may_pass(&self) -> bool {
         matches!(self.kind, FailureKind::Transient | FailureKind::Unreachable)

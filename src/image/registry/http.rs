@@ -15,14 +15,16 @@ use reqwest::{
 
 use super::{
     certs::{self, Certs},
+    engine::{Engine, Engines},
     failure::{Failure, FailureKind, document},
     tls,
 };
+use crate::image::{auth::Credential, registries::Endpoint};
 
 const MAX_REDIRECTS: usize = 8;
 /// Most of an error document that is read.
 const MAX_ERROR: usize = 64 << 10;
-const USER_AGENT: &str = concat!("corten/", env!("CARGO_PKG_VERSION"));
+pub(super) const USER_AGENT: &str = concat!("corten/", env!("CARGO_PKG_VERSION"));
 
 /// How long to wait for what.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +41,7 @@ pub(crate) struct Http {
     certs_dirs: Vec<PathBuf>,
     timeouts: Timeouts,
     clients: Mutex<HashMap<(String, Trust), Client>>,
+    pub(super) engines: Engines,
 }
 
 /// Whether a server must prove who it is.
@@ -80,7 +83,26 @@ impl Http {
             certs_dirs,
             timeouts,
             clients: Mutex::default(),
+            engines: Engines::default(),
         }
+    }
+
+    /// What moves an endpoint's blobs, unless only [`Http::get`] can.
+    pub(super) fn engine(
+        &self,
+        base: &Url,
+        trust: Trust,
+        endpoint: &Endpoint,
+        credential: &Credential,
+    ) -> Option<Engine> {
+        self.engines.engine(
+            &self.certs_dirs,
+            self.timeouts,
+            base,
+            trust,
+            endpoint,
+            credential,
+        )
     }
 
     /// The client for a URL's host.
@@ -240,10 +262,7 @@ impl Http {
     }
 
     fn stalled(&self) -> Failure {
-        Failure::new(
-            FailureKind::Transient,
-            format!("nothing came for {:?}", self.timeouts.stall),
-        )
+        Failure::stalled(self.timeouts.stall)
     }
 }
 
