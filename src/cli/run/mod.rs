@@ -178,11 +178,10 @@ pub(super) async fn run(context: Context, args: Box<RunArgs>) -> Result<u8, CliE
         Ok(()) => watch(&context, &made, &mut signals).await,
         Err(e) => Err(e),
     };
-    if !args.keep || result.is_err() {
-        if let Err(error) = clean_up_in_time(&context, &made).await {
-            // How the container ended matters more than what stays of it.
-            output::complain(&error);
-        }
+    let stays = args.keep && result.is_ok();
+    if !stays && let Err(error) = clean_up_in_time(&context, &made).await {
+        // How the container ended matters more than what stays of it.
+        output::complain(&error);
     }
     result
 }
