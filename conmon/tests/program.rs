@@ -401,6 +401,8 @@ fn execs_die_with_the_connection_that_wanted_them() {
 #[test]
 fn a_record_that_cannot_be_written_is_not_given_up() {
     let (monitored, pid) = Monitored::sleeping();
+    // In place of the room that was reserved.
+    std::fs::remove_file(monitored.path("exit.tmp")).unwrap();
     std::fs::create_dir(monitored.path("exit.tmp")).unwrap();
     kill(pid);
     let ending = |reply| {

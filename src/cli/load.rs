@@ -45,6 +45,7 @@ pub(super) async fn run(context: Context, args: LoadArgs) -> Result<u8, CliError
     let (sender, receiver) = mpsc::channel(QUEUE);
     let mut client = context.control();
     let call = client.load(ReceiverStream::new(receiver));
+    let doing = format!("load {}", name.display());
     let sending = send(source, sender, name);
     tokio::pin!(call, sending);
     // A file that cannot be read must end the call by leaving it, not by ending its stream: the daemon would take
@@ -58,10 +59,7 @@ pub(super) async fn run(context: Context, args: LoadArgs) -> Result<u8, CliError
             call.await
         }
     };
-    let images = answer
-        .map_err(CliError::rpc("load the archive"))?
-        .into_inner()
-        .images;
+    let images = answer.map_err(CliError::rpc(doing))?.into_inner().images;
     for image in &images {
         output::print(&describe(image, args.quiet))?;
     }

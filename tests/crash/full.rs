@@ -47,6 +47,7 @@ async fn a_full_disk_is_an_error_and_no_end() {
         let mut file = std::fs::File::create(&filler).unwrap();
         let chunk = [0u8; 4096];
         while std::io::Write::write_all(&mut file, &chunk).is_ok() {}
+        drop(file);
         let error = node.try_pod(&pod("no-room")).await.unwrap_err();
         assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
         assert_eq!(node.exec(&id, &["echo", "well"]).await, "well");

@@ -20,7 +20,15 @@ const DEATH: Duration = Duration::from_secs(1);
 
 /// Every exec under way.
 #[derive(Debug, Default)]
-pub(crate) struct Execs(Vec<Running>);
+pub(crate) struct Execs {
+    running: Vec<Running>,
+    /// Children that ended before a runtime had said whose they are: runtimes that make the process our
+    /// own child write its number afterwards, and a short one is gone by then.
+    strays: Vec<(i32, ExitStatus)>,
+}
+
+/// Ended children that are remembered while a runtime is at work.
+const MAX_STRAYS: usize = 256;
 
 #[derive(Debug)]
 struct Running {
@@ -57,11 +65,11 @@ pub(crate) enum What {
 
 impl Execs {
     pub(crate) fn is_full(&self) -> bool {
-        self.0.len() >= MAX_EXECS
+        self.running.len() >= MAX_EXECS
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.running.is_empty()
     }
 
     /// Runs the runtime with the descriptors that came with the request, which are as many as it says.
@@ -80,7 +88,7 @@ impl Execs {
         command.stdin(if exec.stdin { next() } else { Stdio::null() });
         command.stdout(next()).stderr(next());
         let runtime = sys::spawn(&mut command, oom_score)?;
-        self.0.push(Running {
+        self.running.push(Running {
             client,
             request,
             runtime: Some(runtime),
@@ -97,11 +105,21 @@ impl Execs {
 
     /// A child ended. Whether it was an exec's, and news of it.
     pub(crate) fn child_ended(&mut self, pid: i32, status: ExitStatus, news: &mut Vec<News>) {
-        let Some(at) = self.position(pid) else { return };
-        let exec = &mut self.0[at];
+        let Some(at) = self.position(pid) else {
+            return self.remember(pid, status);
+        };
+        let exec = &mut self.running[at];
         if exec.runtime == Some(pid) {
             exec.runtime = None;
             exec.process = exec.process.or_else(|| pidfile::read(&exec.pid_file));
+            if exec.ended.is_none() {
+                let stray = |(stray, _): &(i32, ExitStatus)| Some(*stray) == exec.process;
+                exec.ended = self
+                    .strays
+                    .iter()
+                    .position(stray)
+                    .map(|n| self.strays.swap_remove(n).1);
+            }
             if status.success() {
                 exec.started(news);
             } else if exec.doom.is_none() || exec.process.is_none() {
@@ -111,9 +129,11 @@ impl Execs {
             exec.process = Some(pid);
             exec.ended = Some(status);
         }
-        let exec = &self.0[at];
+        let exec = &self.running[at];
         match (exec.runtime, exec.process, exec.ended) {
-            (None, _, Some(status)) => self.finish(at, ExecEnd::Exited { status }, news),
+            (None, _, Some(status)) => {
+                self.finish(at, ExecEnd::Exited { status }, news);
+            }
             (None, Some(process), None) if sys::is_child(process) => {
                 // It escaped the kill that its runtime met.
                 if exec.doom.is_some() {
@@ -122,6 +142,19 @@ impl Execs {
             }
             (None, _, None) => self.finish(at, ExecEnd::NoProcess, news),
             (Some(_), _, _) => {}
+        }
+        if self.running.iter().all(|exec| exec.runtime.is_none()) {
+            self.strays = Vec::new();
+        }
+    }
+
+    /// Keeps the end of a child that may turn out to be an exec's.
+    fn remember(&mut self, pid: i32, status: ExitStatus) {
+        if self.running.iter().any(|exec| exec.runtime.is_some()) {
+            if self.strays.len() >= MAX_STRAYS {
+                self.strays.remove(0);
+            }
+            self.strays.push((pid, status));
         }
     }
 
@@ -133,14 +166,14 @@ impl Execs {
                 && exec.runtime.is_some()
                 && pidfile::read(&exec.pid_file) == Some(pid)
         };
-        self.0
+        self.running
             .iter()
             .position(known)
-            .or_else(|| self.0.iter().position(filed))
+            .or_else(|| self.running.iter().position(filed))
     }
 
     fn finish(&mut self, at: usize, end: ExecEnd, news: &mut Vec<News>) {
-        let exec = self.0.swap_remove(at);
+        let exec = self.running.swap_remove(at);
         let _ = pidfile::clear(&exec.pid_file);
         // What ended by itself in time did so, even if it was to be killed just then.
         let what = What::Ended(exec.doom.unwrap_or(end));
@@ -153,16 +186,16 @@ impl Execs {
 
     /// When to look at the deadlines again.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.0.iter().filter_map(|exec| exec.deadline).min()
+        self.running.iter().filter_map(|exec| exec.deadline).min()
     }
 
     /// Kills what took too long, and gives up on what was killed and did not end.
     pub(crate) fn expire(&mut self, now: Instant, news: &mut Vec<News>) {
         let due = |exec: &Running| exec.deadline.is_some_and(|deadline| deadline <= now);
-        while let Some(at) = self.0.iter().position(due) {
-            match self.0[at].doom {
+        while let Some(at) = self.running.iter().position(due) {
+            match self.running[at].doom {
                 Some(doom) => self.finish(at, doom, news),
-                None => self.0[at].kill(ExecEnd::TimedOut),
+                None => self.running[at].kill(ExecEnd::TimedOut),
             }
         }
     }
@@ -170,7 +203,7 @@ impl Execs {
     /// Kills what a client asked for: one exec, or all of them when it left.
     pub(crate) fn cancel(&mut self, client: u32, request: Option<u64>) {
         for exec in self
-            .0
+            .running
             .iter_mut()
             .filter(|exec| exec.client == client && exec.doom.is_none())
         {
@@ -182,7 +215,7 @@ impl Execs {
 
     /// Kills all that is left when the container ended.
     pub(crate) fn cancel_all(&mut self) {
-        for exec in self.0.iter_mut().filter(|exec| exec.doom.is_none()) {
+        for exec in self.running.iter_mut().filter(|exec| exec.doom.is_none()) {
             exec.kill(ExecEnd::Cancelled);
         }
     }
@@ -210,5 +243,57 @@ impl Running {
         let process = process.filter(|_| self.ended.is_none());
         let roots: Vec<i32> = self.runtime.into_iter().chain(process).collect();
         tree::kill(&roots);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OK: ExitStatus = ExitStatus::Code { code: 0 };
+
+    fn begun(runtime: i32, pid_file: PathBuf) -> Running {
+        Running {
+            client: 1,
+            request: 2,
+            runtime: Some(runtime),
+            pid_file,
+            process: None,
+            ended: None,
+            deadline: None,
+            doom: None,
+        }
+    }
+
+    #[test]
+    fn a_process_that_ends_before_its_number_is_known_is_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let pid_file = dir.path().join("exec.pid");
+        let mut execs = Execs {
+            running: vec![begun(100, pid_file.clone())],
+            strays: Vec::new(),
+        };
+        let mut news = Vec::new();
+        let three = ExitStatus::Code { code: 3 };
+        execs.child_ended(300, OK, &mut news);
+        execs.child_ended(200, three, &mut news);
+        assert!(news.is_empty(), "nobody knows whose they were");
+        std::fs::write(&pid_file, "200").unwrap();
+        execs.child_ended(100, OK, &mut news);
+        assert!(matches!(news[0].what, What::Started(200)));
+        assert!(matches!(news[1].what, What::Ended(ExecEnd::Exited { status }) if status == three));
+        assert!(execs.is_empty() && execs.strays.is_empty());
+    }
+
+    #[test]
+    fn ended_children_are_remembered_only_while_a_runtime_works_and_not_without_end() {
+        let mut execs = Execs::default();
+        execs.child_ended(7, OK, &mut Vec::new());
+        assert!(execs.strays.is_empty());
+        execs.running.push(begun(1, "/nonexistent".into()));
+        for pid in 10..1000 {
+            execs.child_ended(pid, OK, &mut Vec::new());
+        }
+        assert_eq!(execs.strays.len(), MAX_STRAYS);
     }
 }

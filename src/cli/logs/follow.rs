@@ -18,7 +18,7 @@ use crate::{
 const TICK: Duration = Duration::from_millis(50);
 
 /// How long the daemon may be away; containers run on while it restarts.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(in crate::cli) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Prints a log as it grows; returns the container's last state once it has ended and all is printed, or `None` when
 /// it was removed meanwhile.

@@ -179,7 +179,10 @@ pub(super) async fn run(context: Context, args: Box<RunArgs>) -> Result<u8, CliE
         Err(e) => Err(e),
     };
     if !args.keep || result.is_err() {
-        clean_up(&context, &made).await?;
+        if let Err(error) = clean_up_in_time(&context, &made).await {
+            // How the container ended matters more than what stays of it.
+            output::complain(&error);
+        }
     }
     result
 }
@@ -343,6 +346,19 @@ async fn watch(context: &Context, made: &Made, signals: &mut Signals) -> Result<
                 // Whoever asks twice will not wait.
                 grace = Duration::ZERO;
             }
+        }
+    }
+}
+
+/// Removes what was made, also when the daemon is just being restarted.
+async fn clean_up_in_time(context: &Context, made: &Made) -> Result<(), CliError> {
+    let begun = std::time::Instant::now();
+    loop {
+        match clean_up(context, made).await {
+            Err(error) if error.is_lost_connection() && begun.elapsed() < follow::PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            done => return done,
         }
     }
 }
