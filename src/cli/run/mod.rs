@@ -173,16 +173,20 @@ pub(super) async fn run(context: Context, args: Box<RunArgs>) -> Result<u8, CliE
     };
     let result = match created {
         Ok(()) if args.detach => {
+            if let Some(signal) = signals.pending() {
+                clean_up_in_time(&context, &made).await?;
+                return Ok(signal.exit_code());
+            }
             return output::print(&format!("{}\n", made.container.unwrap_or_default())).map(|()| 0);
         }
         Ok(()) => watch(&context, &made, &mut signals).await,
         Err(e) => Err(e),
     };
-    if !args.keep || result.is_err() {
-        if let Err(error) = clean_up_in_time(&context, &made).await {
-            // How the container ended matters more than what stays of it.
-            output::complain(&error);
-        }
+    if (!args.keep || result.is_err())
+        && let Err(error) = clean_up_in_time(&context, &made).await
+    {
+        // How the container ended matters more than what stays of it.
+        output::complain(&error);
     }
     result
 }
