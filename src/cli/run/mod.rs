@@ -173,6 +173,10 @@ pub(super) async fn run(context: Context, args: Box<RunArgs>) -> Result<u8, CliE
     };
     let result = match created {
         Ok(()) if args.detach => {
+            if let Some(signal) = signals.pending() {
+                clean_up_in_time(&context, &made).await?;
+                return Ok(signal.exit_code());
+            }
             return output::print(&format!("{}\n", made.container.unwrap_or_default())).map(|()| 0);
         }
         Ok(()) => watch(&context, &made, &mut signals).await,
