@@ -328,7 +328,11 @@ async fn a_hard_limit_beyond_the_daemons_is_lowered_to_it() {
 /// As the runtime is told it: a runtime written in Go may raise the soft limit of its own children to the hard
 /// one, depending on which of its threads is first.
 fn soft_limit_of_files(node: &Node, id: &str) -> u64 {
-    let path = node.runroot().join("containers").join(id).join("config.json");
+    let path = node
+        .runroot()
+        .join("containers")
+        .join(id)
+        .join("config.json");
     let spec: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let limits = spec["process"]["rlimits"].as_array().unwrap();
     let files = limits.iter().find(|limit| limit["type"] == "RLIMIT_NOFILE");
