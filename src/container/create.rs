@@ -75,6 +75,7 @@ pub(crate) fn intent(
 ) -> Result<ContainerRecord, ContainerError> {
     let mut spec = spec;
     spec.security.pid = pid_mode(spec.security.pid, &record.spec.namespaces.pid)?;
+    check_supported(services, &spec)?;
     let name = &spec.image.image;
     let image = services
         .images
@@ -115,6 +116,21 @@ fn pid_mode(container: PidMode, sandbox: &PidMode) -> Result<PidMode, ContainerE
         }),
         other => Ok(other),
     }
+}
+
+/// Refuses what would otherwise be passed over in silence.
+fn check_supported(services: &Services, spec: &ContainerSpec) -> Result<(), ContainerError> {
+    if !spec.cdi_devices.is_empty() {
+        return Err(ContainerError::Unsupported(
+            "config.CDI_devices: CDI devices",
+        ));
+    }
+    if services.node.selinux && spec.mounts.iter().any(|mount| mount.selinux_relabel) {
+        return Err(ContainerError::Unsupported(
+            "config.mounts.selinux_relabel: mounts with an SELinux label of their own",
+        ));
+    }
+    Ok(())
 }
 
 /// What an image is known by: a digested reference where there is one, else its ID.

@@ -49,6 +49,9 @@ pub enum ContainerError {
     /// Its image cannot be used.
     #[error("image of the container")]
     Image(#[source] ImageError),
+    /// Something corten does not do yet.
+    #[error("{0} are not supported yet")]
+    Unsupported(&'static str),
     /// A container named as target of a PID namespace.
     #[error(
         "config.linux.security_context.namespace_options.target_id: {0:?} is not a running container of the pod"

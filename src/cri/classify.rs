@@ -59,6 +59,7 @@ impl Classify for ContainerError {
             Self::PodNotReady { state, .. } if *state == "not there" => Kind::NotFound,
             Self::PodNotReady { .. } | Self::WrongState { .. } => Kind::FailedPrecondition,
             Self::Recovering(_) => Kind::Unavailable,
+            Self::Unsupported(_) => Kind::Unimplemented,
             Self::Image(error) => Classify::kind(error),
             Self::Target(_) | Self::StopSignal(_) | Self::PidMode { .. } => Kind::InvalidArgument,
             Self::File { source, .. } => of_io(source),
