@@ -263,10 +263,31 @@ async fn create(
         .into_inner()
         .container_id;
     made.container = Some(id.clone());
-    let request = api::StartContainerRequest { container_id: id };
-    let answer = runtime.start_container(request).await;
-    answer.map_err(CliError::rpc(format!("start the container {}", plan.name)))?;
-    Ok(())
+    start(context, &plan.name, &id).await
+}
+
+/// Starts the container. A daemon that goes away meanwhile may have done so already, and is asked when it is back.
+async fn start(context: &Context, name: &str, id: &str) -> Result<(), CliError> {
+    let begun = std::time::Instant::now();
+    loop {
+        let request = api::StartContainerRequest {
+            container_id: id.to_owned(),
+        };
+        let answer = context.runtime().start_container(request).await;
+        let error = match answer.map_err(CliError::rpc(format!("start the container {name}"))) {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        if !error.is_lost_connection() || begun.elapsed() > follow::PATIENCE {
+            return Err(error);
+        }
+        match follow::status(context, id).await {
+            Ok(status) if status.state() != api::ContainerState::ContainerCreated => return Ok(()),
+            Err(other) if !other.is_lost_connection() => return Err(other),
+            _ => {}
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// The pod to join, and its configuration as far as a container needs it.
