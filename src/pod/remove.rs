@@ -32,26 +32,18 @@ pub(super) async fn files(
 ) -> Result<(), PodError> {
     let (services, id, record) = (services.clone(), id.clone(), record.clone());
     tokio::task::spawn_blocking(move || {
-        let dir = services.layout.sandbox(&id);
-        match fs::remove_dir_all(&dir) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("removing", &dir)(e));
+        let layout = &services.layout;
+        for dir in [
+            layout.sandbox(&id),
+            layout.bundle(&id),
+            layout.container(&id),
+        ] {
+            match fs::remove_dir_all(&dir) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed("removing", &dir)(e));
+                }
+                _ => {}
             }
-            _ => {}
-        }
-        let bundle = services.layout.bundle(&id);
-        match fs::remove_dir_all(&bundle) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("removing", &bundle)(e));
-            }
-            _ => {}
-        }
-        let durable = services.layout.container(&id);
-        match fs::remove_dir_all(&durable) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("removing", &durable)(e));
-            }
-            _ => {}
         }
         if let Some(cgroup) = services.own_pod_cgroup(&id, &record.spec) {
             crate::sys::cgroup::remove(&cgroup).map_err(failed("removing cgroup", &cgroup))?;
