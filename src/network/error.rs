@@ -34,15 +34,3 @@ pub enum NetworkError {
     #[error("sandbox {0} was never attached completely")]
     Incomplete(Id),
 }
-
-/// An error with all its causes in one line.
-pub(crate) fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(e) = cause {
-        text.push_str(": ");
-        text.push_str(&e.to_string());
-        cause = e.source();
-    }
-    text
-}

@@ -149,7 +149,7 @@ impl Network {
                     remember(&ports, &intent, outcome.as_deref())
                 }
                 Ok(Entry::None | Entry::Unreadable) => {}
-                Err(e) => tracing::warn!(sandbox = %id, "{}", error::whole(&e)),
+                Err(e) => tracing::warn!(sandbox = %id, "{}", crate::causes::whole(&e)),
             }
             earlier.insert(id);
         }
@@ -226,7 +226,7 @@ impl Network {
             Ok(attachment) => Ok(attachment),
             Err(e) => {
                 if let Err(undo) = inner.detach(&intent, result.as_ref()).await {
-                    tracing::warn!(sandbox = %pod.id, "undoing a failed attachment: {}", error::whole(&undo));
+                    tracing::warn!(sandbox = %pod.id, "undoing a failed attachment: {}", crate::causes::whole(&undo));
                 }
                 Err(e)
             }
@@ -345,7 +345,7 @@ impl Inner {
         let pod = PodNetwork::bare(id.clone(), PathBuf::new());
         let done: Result<(), ChainError> = chain.del(&pod, None::<&Path>, None).await;
         if let Err(e) = done {
-            tracing::warn!(sandbox = %id, "detaching without a record: {}", error::whole(&e));
+            tracing::warn!(sandbox = %id, "detaching without a record: {}", crate::causes::whole(&e));
         }
     }
 }
@@ -362,7 +362,7 @@ fn remember(ports: &HostPorts, intent: &Intent, outcome: Option<&Outcome>) {
         }
     };
     if let Err(e) = taken_up() {
-        tracing::warn!(sandbox = %intent.pod.id, "{}", error::whole(&e));
+        tracing::warn!(sandbox = %intent.pod.id, "{}", crate::causes::whole(&e));
     }
 }
 

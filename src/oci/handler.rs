@@ -10,6 +10,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::causes::whole;
+
 use super::{
     cgroup::Driver,
     features::Features,
@@ -154,7 +156,7 @@ impl Handler {
             reason,
         };
         let path = find(name, config, std::env::var_os("PATH")).map_err(unavailable)?;
-        let told = ask(&path).await.map_err(|e| unavailable(with_causes(&e)))?;
+        let told = ask(&path).await.map_err(|e| unavailable(whole(&e)))?;
         if cgroup_driver == Driver::Systemd && !told.features.systemd_cgroup {
             return Err(unavailable(format!(
                 "{} cannot use the systemd cgroup driver",
@@ -273,17 +275,6 @@ async fn ask(path: &Path) -> Result<Told, RuntimeError> {
         cache.insert(build, told.clone());
     }
     Ok(told)
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }
 
 #[cfg(test)]

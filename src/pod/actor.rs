@@ -30,6 +30,7 @@ use super::{
     table::Table,
 };
 use crate::{
+    causes::whole,
     container::{spec::ContainerMetadata, view::ContainerView},
     id::Id,
     monitor::{End, Monitor},
@@ -232,7 +233,7 @@ impl Actor {
                 Ok(())
             }
             PodOutcome::Stopped(Err(error)) => {
-                self.change(PodEvent::StopFailed(chain(&error))).await;
+                self.change(PodEvent::StopFailed(whole(&error))).await;
                 self.retry_later(&error);
                 Err(error)
             }
@@ -248,13 +249,13 @@ impl Actor {
                 }
                 Err(e) => {
                     let error = PodError::Record(e);
-                    self.change(PodEvent::RemoveFailed(chain(&error))).await;
+                    self.change(PodEvent::RemoveFailed(whole(&error))).await;
                     self.retry_later(&error);
                     Err(error)
                 }
             },
             PodOutcome::Removed(Err(error)) => {
-                self.change(PodEvent::RemoveFailed(chain(&error))).await;
+                self.change(PodEvent::RemoveFailed(whole(&error))).await;
                 self.retry_later(&error);
                 Err(error)
             }
@@ -322,7 +323,7 @@ impl Actor {
             }
             Some(error) => {
                 self.change(PodEvent::RemoveAsked).await;
-                self.change(PodEvent::RemoveFailed(chain(&error))).await;
+                self.change(PodEvent::RemoveFailed(whole(&error))).await;
                 self.retry_later(&error);
             }
         }
@@ -350,7 +351,7 @@ impl Actor {
                 self.change(PodEvent::RemoveAsked).await;
                 self.lane.submit(PodOp::Remove, None);
             }
-            PodState::Ready => self.change(PodEvent::Broke(chain(error))).await,
+            PodState::Ready => self.change(PodEvent::Broke(whole(error))).await,
             _ => {}
         }
     }
@@ -375,7 +376,7 @@ impl Actor {
             .note(self.id.as_str(), &self.record)
             .await
         {
-            warn!(error = %chain(&e), "the sandbox's record is behind");
+            warn!(error = %whole(&e), "the sandbox's record is behind");
         }
         self.publish();
     }
@@ -390,7 +391,7 @@ impl Actor {
     fn retry_later(&mut self, error: &PodError) {
         let wait = backoff(self.tries);
         self.tries = self.tries.saturating_add(1);
-        warn!(error = %chain(error), again_in = ?wait, "teardown failed");
+        warn!(error = %whole(error), again_in = ?wait, "teardown failed");
         let me = self.me.clone();
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
@@ -488,18 +489,6 @@ impl Actor {
 /// Wait before the next try of a teardown that failed `tries` times before: 1 s to 1 min.
 fn backoff(tries: u32) -> Duration {
     Duration::from_secs((1u64 << tries.min(6)).min(60))
-}
-
-/// An error with all its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

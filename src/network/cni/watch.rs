@@ -136,7 +136,7 @@ impl Source {
             runner: &self.runner,
         };
         if let Err(e) = chain.status().await {
-            now.status = NetworkStatus::not_ready(crate::network::error::whole(&e));
+            now.status = NetworkStatus::not_ready(crate::causes::whole(&e));
         }
         now
     }

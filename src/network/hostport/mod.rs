@@ -164,7 +164,7 @@ impl HostPorts {
         match self.transact(&rules).await {
             // Clearing away what an earlier run may have left: a machine without nftables has nothing of the kind.
             Err(e) if first && rules == Rules::default() => {
-                tracing::warn!("{}", super::error::whole(&e));
+                tracing::warn!("{}", crate::causes::whole(&e));
             }
             done => done?,
         }

@@ -6,7 +6,7 @@ const FAIL_ADD: &str = "if [ $CNI_COMMAND = ADD ]; then\n\
     echo '{\"cniVersion\":\"1.0.0\",\"code\":117,\"msg\":\"no luck\",\"details\":\"at all\"}'; exit 1\nfi";
 
 fn whole(error: &NetworkError) -> String {
-    error::whole(error)
+    crate::causes::whole(error)
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tokio::{sync::oneshot, time::Instant};
 use tracing::{Instrument, error, info, warn};
 
-use super::{Actor, backoff, chain, panic_text};
+use super::{Actor, backoff, panic_text};
 use crate::{
+    causes::whole,
     container::{
         End, LiveContainer, adopt,
         adopt::Adoption,
@@ -309,7 +310,7 @@ impl Actor {
             ContainerOp::Remove => {
                 slot.record.removing = true;
                 if let Err(e) = services.store.note(id.as_str(), &slot.record).await {
-                    warn!(error = %chain(&e), container = %id, "the container's record is behind");
+                    warn!(error = %whole(&e), container = %id, "the container's record is behind");
                 }
                 self.container_job(id, async move {
                     ContainerOutcome::Removed(
@@ -446,7 +447,7 @@ impl Actor {
                     .delete::<ContainerRecord>(id.as_str())
                     .await
                 {
-                    warn!(error = %chain(&e), container = %id, "the record of a container that failed stays until the next start");
+                    warn!(error = %whole(&e), container = %id, "the record of a container that failed stays until the next start");
                 }
                 self.unname(id);
                 if let Some(slot) = self.containers.get_mut(id) {
@@ -470,7 +471,7 @@ impl Actor {
         let end = End {
             at: now(),
             cause: ExitCause::StartFailed {
-                message: chain(error),
+                message: whole(error),
             },
         };
         self.container_ended(id, end).await;
@@ -582,8 +583,8 @@ impl Actor {
         };
         let wait = backoff(slot.tries);
         slot.tries = slot.tries.saturating_add(1);
-        slot.trouble = Some(chain(error));
-        warn!(container = %id, error = %chain(error), again_in = ?wait, "teardown failed");
+        slot.trouble = Some(whole(error));
+        warn!(container = %id, error = %whole(error), again_in = ?wait, "teardown failed");
         let (me, id) = (self.me.clone(), id.clone());
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
@@ -638,7 +639,7 @@ impl Actor {
             return;
         };
         if let Err(e) = self.services.store.note(id.as_str(), &slot.record).await {
-            warn!(container = %id, error = %chain(&e), "the container's record is behind");
+            warn!(container = %id, error = %whole(&e), "the container's record is behind");
         }
     }
 
