@@ -18,4 +18,5 @@ pub mod pod;
 pub mod services;
 pub mod storage;
 pub mod store;
+pub mod stream;
 pub mod sys;

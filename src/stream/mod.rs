@@ -1,0 +1,3 @@
+//! Streams between clients and containers: exec, attach and port forwarding.
+
+pub mod session;
