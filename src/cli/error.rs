@@ -4,7 +4,10 @@ use std::{error::Error, io, path::PathBuf};
 
 use tonic::{Code, Status};
 
-use crate::config::{ConfigError, UnixAddress};
+use crate::{
+    causes::whole,
+    config::{ConfigError, UnixAddress},
+};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +39,7 @@ pub(super) enum CliError {
         source: io::Error,
     },
     /// The connection failed in another way.
-    #[error("cannot connect to {address}: {}", chain(source.as_ref()))]
+    #[error("cannot connect to {address}: {}", whole(source.as_ref()))]
     Connect {
         /// Where.
         address: UnixAddress,
@@ -97,7 +100,7 @@ pub(super) enum CliError {
     #[error("cannot {0}: {1}")]
     System(&'static str, #[source] io::Error),
     /// The daemon ended with an error.
-    #[error("{}", chain(.0.as_ref()))]
+    #[error("{}", whole(.0.as_ref()))]
     Daemon(Box<dyn Error + Send + Sync>),
 }
 
@@ -139,7 +142,7 @@ fn is_lost(status: &Status) -> bool {
 
 fn explain(status: &Status) -> String {
     match status.message() {
-        _ if is_lost(status) => chain(status),
+        _ if is_lost(status) => whole(status),
         "" => status.code().description().to_owned(),
         message => message.to_owned(),
     }
@@ -153,20 +156,4 @@ fn remedy(status: &Status) -> &'static str {
         Code::Unimplemented => "\nThis daemon cannot do that; is it another version of corten?",
         _ => "",
     }
-}
-
-/// An error with its causes.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        // Some errors repeat their cause in their own text.
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }

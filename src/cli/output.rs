@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::error::{CliError, chain};
+use super::error::CliError;
 
 /// Says on stderr what went wrong.
 pub(super) fn complain(error: &CliError) {
@@ -18,7 +18,7 @@ pub(super) fn complain(error: &CliError) {
 /// The variants print their cause where it helps; only the configuration's carry more.
 fn chain_once(error: &CliError) -> String {
     match error {
-        CliError::Config(e) => chain(e),
+        CliError::Config(e) => crate::causes::whole(e),
         other => other.to_string(),
     }
 }

@@ -16,7 +16,6 @@ use super::{
     observe::{Observe, ObserveLayer},
     runtime_service::Runtime,
     socket::{Socket, SocketError},
-    status::chain,
 };
 
 /// Largest message in either direction: a list of ten thousand containers has room in it.
@@ -120,7 +119,10 @@ fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<UnixStre
                 Ok((connection, _)) => return Some((Ok(connection), listener)),
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(e) => {
-                    warn!(error = chain(&e), "cannot accept a connection");
+                    warn!(
+                        error = crate::causes::whole(&e),
+                        "cannot accept a connection"
+                    );
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

@@ -5,6 +5,7 @@ use std::{error::Error, fmt, sync::Arc};
 use tonic::{Code, Status};
 
 use super::{convert::error::FieldError, redact::redact};
+use crate::causes::whole;
 
 /// Most bytes a message takes on the wire. It travels in a header, percent-encoded, and clients bound headers.
 const MESSAGE_MAX: usize = 4096;
@@ -88,7 +89,7 @@ impl Failure {
 
     /// A failure of a kind that the error itself does not know, with the whole chain of its causes.
     pub fn of(kind: Kind, error: &(dyn Error + 'static)) -> Self {
-        Self::new(kind, chain(error))
+        Self::new(kind, whole(error))
     }
 
     /// The same, beginning with a name that callers look for, such as `RegistryUnavailable`.
@@ -139,21 +140,6 @@ impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
         Self::new(failure.kind.code(), shorten(&failure.message))
     }
-}
-
-/// An error and its causes as one line, `outer: inner`. A cause that the outer text ends with is not repeated.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let inner = error.to_string();
-        if !inner.is_empty() && !text.ends_with(&inner) {
-            text.push_str(": ");
-            text.push_str(&inner);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Cuts the middle out of a message that is too long: what failed stands first, the cause last.
@@ -217,7 +203,6 @@ mod tests {
         let status = Status::from(Failure::from(Sample::Create(io())));
         assert_eq!(status.code(), Code::Unavailable);
         assert_eq!(status.message(), "creating the container: no space");
-        assert_eq!(chain(&Sample::Read(io())), "reading: no space");
         assert_eq!(
             Failure::from(Arc::new(Sample::Read(io()))).kind(),
             Kind::Unavailable

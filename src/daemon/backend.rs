@@ -8,6 +8,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::io::StreamReader;
 
 use crate::{
+    causes::whole,
     config::Config,
     container::{
         exec,
@@ -20,7 +21,7 @@ use crate::{
             ImageView, LayerState, NodeStatus, Outcome, PullProgress, StoreUsage,
         },
         convert::image::Credentials,
-        status::{Failure, Kind, chain},
+        status::{Failure, Kind},
     },
     id::Id,
     image::{Auth, Image, LoadOptions, Phase, Platform, Progress, PullRequest},
@@ -62,7 +63,7 @@ impl Node {
             Err(error) => Condition {
                 ready: false,
                 reason: "RuntimeNotReady".into(),
-                message: chain(&error),
+                message: whole(&error),
             },
         }
     }

@@ -279,17 +279,7 @@ impl ImageError {
     }
 }
 
-/// An error and its causes in one line, for where only text can go.
+/// An error and its causes in one line, for where only text can go; what a registry said of itself is clipped.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    super::digest::clip(&text)
+    super::digest::clip(&crate::causes::whole(error))
 }

@@ -1,13 +1,10 @@
 //! Plugins that do not do as they should.
 
 use super::*;
+use crate::causes::whole;
 
 const FAIL_ADD: &str = "if [ $CNI_COMMAND = ADD ]; then\n\
     echo '{\"cniVersion\":\"1.0.0\",\"code\":117,\"msg\":\"no luck\",\"details\":\"at all\"}'; exit 1\nfi";
-
-fn whole(error: &NetworkError) -> String {
-    crate::causes::whole(error)
-}
 
 #[test]
 fn a_failed_add_is_undone() {

@@ -162,9 +162,9 @@ fn a_reader_that_breaks_leaves_nothing() {
         .apply(chain, None, diff, Compression::Detect, Breaks(0))
         .unwrap_err();
     assert!(
-        chained(&e).contains("the registry went away"),
+        whole(&e).contains("the registry went away"),
         "{}",
-        chained(&e)
+        whole(&e)
     );
     f.assert_nothing_staged();
 }

@@ -185,7 +185,7 @@ fn limits_hold() {
             .storage()
             .apply(chain, None, diff, Compression::Zstd, &packed[..])
             .unwrap_err();
-        assert!(chained(&e).contains("limit of 1048576"), "{}", chained(&e));
+        assert!(whole(&e).contains("limit of 1048576"), "{}", whole(&e));
         f.assert_nothing_staged();
     }
 }
@@ -201,11 +201,7 @@ fn a_cut_archive_is_refused_even_where_its_digest_is_right() {
         .storage()
         .apply(chain, None, diff, Compression::None, &blob[..])
         .unwrap_err();
-    assert!(
-        chained(&e).contains("ends within an entry"),
-        "{}",
-        chained(&e)
-    );
+    assert!(whole(&e).contains("ends within an entry"), "{}", whole(&e));
     f.assert_nothing_staged();
 }
 

@@ -8,6 +8,7 @@ mod mounts;
 mod whiteouts;
 
 use super::*;
+use crate::causes::whole;
 use archive::Archive;
 
 /// A storage in a directory of its own.
@@ -74,7 +75,7 @@ impl Fixture {
             .unwrap_err();
         assert!(!self.storage().has_layer(&chain));
         self.assert_nothing_staged();
-        chained(&e)
+        whole(&e)
     }
 
     fn assert_nothing_staged(&self) {
@@ -116,18 +117,6 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap()
-}
-
-/// An error with all its causes.
-fn chained(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 fn names(dir: &Path) -> Vec<String> {

@@ -332,13 +332,13 @@ fn a_full_disk_is_told_as_such_and_leaves_nothing() {
         let e = storage
             .apply(chain, None, diff, Compression::Detect, &blob[..])
             .unwrap_err();
-        assert!(e.is_no_space(), "{}", chained(&e));
-        assert!(chained(&e).contains("\"f\""), "{}", chained(&e));
+        assert!(e.is_no_space(), "{}", whole(&e));
+        assert!(whole(&e).contains("\"f\""), "{}", whole(&e));
         assert!(names(&storage.inner.layout.staging()).is_empty());
         let bad = storage
             .apply(chain, None, diff, Compression::Detect, &b""[..])
             .unwrap_err();
-        assert!(!bad.is_no_space(), "{}", chained(&bad));
+        assert!(!bad.is_no_space(), "{}", whole(&bad));
     });
     mount::detach_all(dir.path()).unwrap();
     result.unwrap();
