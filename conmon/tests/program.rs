@@ -82,6 +82,26 @@ impl Monitored {
     }
 }
 
+/// A test that fails leaves no container behind: with it the monitor ends too.
+impl Drop for Monitored {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let Some(pid) = std::fs::read_to_string(self.path("pid"))
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+        else {
+            return;
+        };
+        // Not another's process that has the number by now.
+        let home = std::fs::read_link(format!("/proc/{pid}/cwd"));
+        if home.is_ok_and(|home| home == self.dir.path()) {
+            kill(pid);
+        }
+    }
+}
+
 fn start(config: &[u8]) -> OwnedFd {
     let (ours, theirs) = socket::pair().unwrap();
     socket::send(&ours, config, &[]).unwrap();
