@@ -16,6 +16,7 @@ pub mod network;
 pub mod oci;
 pub mod pod;
 pub mod services;
+pub mod stats;
 pub mod storage;
 pub mod store;
 pub mod stream;

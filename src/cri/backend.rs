@@ -17,6 +17,10 @@ use crate::{
     },
     id::Id,
     pod::{spec::PodSpec, view::PodView},
+    stats::{
+        machine::Machine,
+        sample::{ContainerSample, Detail, PodSample},
+    },
 };
 
 /// The outcome of an operation.
@@ -92,6 +96,19 @@ pub trait Backend: Send + Sync + 'static {
     /// Has a running container's log opened anew; returns once that is done.
     fn reopen_log(&self, id: &Id) -> impl Future<Output = Outcome<()>> + Send;
 
+    /// Measures containers, in their order; those that have gone meanwhile are left out.
+    fn measure_containers(
+        &self,
+        containers: Vec<Arc<ContainerView>>,
+    ) -> impl Future<Output = Outcome<Vec<ContainerSample>>> + Send;
+
+    /// Measures sandboxes with their containers, in their order.
+    fn measure_pods(
+        &self,
+        pods: Vec<Arc<PodView>>,
+        detail: Detail,
+    ) -> impl Future<Output = Outcome<Measured>> + Send;
+
     /// All images.
     fn images(&self) -> Vec<Arc<ImageView>>;
 
@@ -137,6 +154,15 @@ pub struct ExecOutput {
     pub exit_code: i32,
     /// It was killed because its time was up.
     pub timed_out: bool,
+}
+
+/// Sandboxes measured.
+#[derive(Debug, Clone, Default)]
+pub struct Measured {
+    /// The sandboxes.
+    pub pods: Arc<Vec<PodSample>>,
+    /// What metrics say of the machine for all of them; empty for statistics.
+    pub machine: Machine,
 }
 
 /// An image for answers.

@@ -23,6 +23,7 @@ use crate::{
         user::UserError,
     },
     pod::error::PodError,
+    stats::StatsError,
     storage::StorageError,
     store::StoreError,
     sys::namespaces::NamespaceError,
@@ -221,6 +222,12 @@ impl Classify for StoreError {
         } else {
             Kind::Internal
         }
+    }
+}
+
+impl Classify for StatsError {
+    fn kind(&self) -> Kind {
+        Kind::Internal
     }
 }
 

@@ -4,6 +4,7 @@ mod containers;
 mod exec;
 mod node;
 mod pods;
+mod stats;
 
 use std::{
     sync::Arc,
@@ -221,44 +222,44 @@ impl<B: Backend> RuntimeService for Runtime<B> {
 
     async fn container_stats(
         &self,
-        _: Request<api::ContainerStatsRequest>,
+        request: Request<api::ContainerStatsRequest>,
     ) -> Result<Response<api::ContainerStatsResponse>, Status> {
-        unimplemented("measure containers")
+        answer(stats::container(&*self.backend, request.get_ref()).await)
     }
 
     async fn list_container_stats(
         &self,
-        _: Request<api::ListContainerStatsRequest>,
+        request: Request<api::ListContainerStatsRequest>,
     ) -> Result<Response<api::ListContainerStatsResponse>, Status> {
-        unimplemented("measure containers")
+        answer(stats::list_containers(&*self.backend, request.into_inner()).await)
     }
 
     async fn stream_container_stats(
         &self,
-        _: Request<api::StreamContainerStatsRequest>,
+        request: Request<api::StreamContainerStatsRequest>,
     ) -> Result<Response<Self::StreamContainerStatsStream>, Status> {
-        unimplemented("measure containers")
+        answer(stats::stream_containers(&*self.backend, request.into_inner()).await)
     }
 
     async fn pod_sandbox_stats(
         &self,
-        _: Request<api::PodSandboxStatsRequest>,
+        request: Request<api::PodSandboxStatsRequest>,
     ) -> Result<Response<api::PodSandboxStatsResponse>, Status> {
-        unimplemented("measure sandboxes")
+        answer(stats::pod(&*self.backend, request.get_ref()).await)
     }
 
     async fn list_pod_sandbox_stats(
         &self,
-        _: Request<api::ListPodSandboxStatsRequest>,
+        request: Request<api::ListPodSandboxStatsRequest>,
     ) -> Result<Response<api::ListPodSandboxStatsResponse>, Status> {
-        unimplemented("measure sandboxes")
+        answer(stats::list_pods(&*self.backend, request.into_inner()).await)
     }
 
     async fn stream_pod_sandbox_stats(
         &self,
-        _: Request<api::StreamPodSandboxStatsRequest>,
+        request: Request<api::StreamPodSandboxStatsRequest>,
     ) -> Result<Response<Self::StreamPodSandboxStatsStream>, Status> {
-        unimplemented("measure sandboxes")
+        answer(stats::stream_pods(&*self.backend, request.into_inner()).await)
     }
 
     async fn checkpoint_container(
@@ -293,21 +294,21 @@ impl<B: Backend> RuntimeService for Runtime<B> {
         &self,
         _: Request<api::ListMetricDescriptorsRequest>,
     ) -> Result<Response<api::ListMetricDescriptorsResponse>, Status> {
-        unimplemented("serve metrics of pods")
+        answer(Ok(stats::descriptors()))
     }
 
     async fn list_pod_sandbox_metrics(
         &self,
         _: Request<api::ListPodSandboxMetricsRequest>,
     ) -> Result<Response<api::ListPodSandboxMetricsResponse>, Status> {
-        unimplemented("serve metrics of pods")
+        answer(stats::list_metrics(&*self.backend).await)
     }
 
     async fn stream_pod_sandbox_metrics(
         &self,
         _: Request<api::StreamPodSandboxMetricsRequest>,
     ) -> Result<Response<Self::StreamPodSandboxMetricsStream>, Status> {
-        unimplemented("serve metrics of pods")
+        answer(stats::stream_metrics(&*self.backend).await)
     }
 
     async fn update_pod_sandbox_resources(

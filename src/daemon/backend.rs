@@ -29,11 +29,17 @@ use crate::{
     oci::cgroup::Driver,
     pod::{Pods, spec::PodSpec, view::PodView},
     services::{Services, now},
+    stats::{
+        Stats,
+        machine::Machine,
+        sample::{ContainerSample, Detail},
+    },
 };
 
 /// Everything of this node behind the services.
 pub(super) struct Node {
     pods: Pods,
+    stats: Stats,
     configuration: Value,
     /// What was found damaged at the start, for the status.
     set_aside: Vec<String>,
@@ -42,6 +48,7 @@ pub(super) struct Node {
 impl Node {
     pub(super) fn new(pods: Pods, config: &Config, set_aside: Vec<String>) -> Self {
         Self {
+            stats: Stats::new(pods.clone()),
             pods,
             configuration: config.to_json(),
             set_aside,
@@ -150,6 +157,26 @@ impl Backend for Node {
             .reopen_log()
             .await
             .map_err(|error| Failure::of(Kind::FailedPrecondition, &error))
+    }
+
+    async fn measure_containers(
+        &self,
+        containers: Vec<Arc<ContainerView>>,
+    ) -> Outcome<Vec<ContainerSample>> {
+        Ok(self.stats.containers(containers).await?)
+    }
+
+    async fn measure_pods(
+        &self,
+        pods: Vec<Arc<PodView>>,
+        detail: Detail,
+    ) -> Outcome<backend::Measured> {
+        let pods = Arc::new(self.stats.pods(pods, detail).await?);
+        let machine = match detail {
+            Detail::Metrics => self.stats.machine(pods.clone()).await?,
+            Detail::Stats => Machine::default(),
+        };
+        Ok(backend::Measured { pods, machine })
     }
 
     fn images(&self) -> Vec<Arc<ImageView>> {

@@ -1,9 +1,53 @@
 //! cgroup directories: where the hierarchies are, and removing what corten made in them.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Component, Path, PathBuf},
 };
+
+/// Where resources are accounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hierarchies {
+    /// A hierarchy for each controller, by the controller's name.
+    V1(BTreeMap<String, PathBuf>),
+    /// One hierarchy for all.
+    V2(PathBuf),
+}
+
+/// Where the controllers of this machine are. One that has both versions accounts by version 1.
+pub fn controllers() -> io::Result<Hierarchies> {
+    controllers_from(&fs::read_to_string("/proc/self/mountinfo")?)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no cgroup hierarchy is mounted"))
+}
+
+fn controllers_from(text: &str) -> Option<Hierarchies> {
+    let mut v1 = BTreeMap::new();
+    let mut v2 = None;
+    for line in text.lines() {
+        let Some((before, after)) = line.split_once(" - ") else {
+            continue;
+        };
+        let Some(point) = before.split(' ').nth(4).map(PathBuf::from) else {
+            continue;
+        };
+        let mut after = after.split(' ');
+        match after.next() {
+            Some("cgroup2") => v2 = v2.or(Some(point)),
+            Some("cgroup") => {
+                for name in after.nth(1).unwrap_or_default().split(',') {
+                    v1.entry(name.to_owned()).or_insert_with(|| point.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+    if v1.contains_key("memory") || v1.contains_key("cpuacct") {
+        Some(Hierarchies::V1(v1))
+    } else {
+        v2.map(Hierarchies::V2)
+    }
+}
 
 /// Mount points of all cgroup hierarchies, v1 and v2.
 pub fn hierarchies() -> io::Result<Vec<PathBuf>> {
@@ -82,6 +126,25 @@ garbage";
                 PathBuf::from("/sys/fs/cgroup/cpu")
             ]
         );
+    }
+
+    #[test]
+    fn controllers_are_found_by_name() {
+        let v2 = "36 25 0:31 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(
+            controllers_from(v2),
+            Some(Hierarchies::V2("/sys/fs/cgroup".into()))
+        );
+        let both = format!(
+            "{v2}38 36 0:33 / /cg/cpu,cpuacct rw shared:1 - cgroup cgroup rw,cpu,cpuacct\ngarbage - cgroup"
+        );
+        let Some(Hierarchies::V1(found)) = controllers_from(&both) else {
+            panic!("version 1 accounts");
+        };
+        assert_eq!(found["cpuacct"], PathBuf::from("/cg/cpu,cpuacct"));
+        let named = format!("{v2}38 36 0:33 / /cg/systemd rw - cgroup cgroup rw,name=systemd\n");
+        assert!(matches!(controllers_from(&named), Some(Hierarchies::V2(_))));
+        assert_eq!(controllers_from(""), None);
     }
 
     #[test]

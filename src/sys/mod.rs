@@ -2,6 +2,7 @@
 
 pub mod cgroup;
 pub mod elf;
+pub mod links;
 pub mod mount;
 pub mod namespaces;
 pub mod netlink;

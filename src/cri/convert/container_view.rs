@@ -112,7 +112,8 @@ pub fn response(container: &ContainerView, verbose: bool) -> api::ContainerStatu
     }
 }
 
-fn metadata(container: &ContainerView) -> api::ContainerMetadata {
+/// What it is known by.
+pub(super) fn metadata(container: &ContainerView) -> api::ContainerMetadata {
     api::ContainerMetadata {
         name: container.spec.metadata.name.clone(),
         attempt: container.spec.metadata.attempt,

@@ -30,6 +30,16 @@ impl PodFilter {
         })
     }
 
+    /// Reads a filter of statistics, which knows no state.
+    pub fn of_stats(filter: Option<api::PodSandboxStatsFilter>) -> Self {
+        let filter = filter.unwrap_or_default();
+        Self {
+            id: filter.id,
+            state: None,
+            labels: filter.label_selector,
+        }
+    }
+
     /// Whether a sandbox passes.
     pub fn matches(&self, pod: &PodView) -> bool {
         pod.id.as_str().starts_with(&self.id)
@@ -62,6 +72,17 @@ impl ContainerFilter {
                 .transpose()?,
             labels: filter.label_selector,
         })
+    }
+
+    /// Reads a filter of statistics, which knows no state.
+    pub fn of_stats(filter: Option<api::ContainerStatsFilter>) -> Self {
+        let filter = filter.unwrap_or_default();
+        Self {
+            id: filter.id,
+            pod_id: filter.pod_sandbox_id,
+            state: None,
+            labels: filter.label_selector,
+        }
     }
 
     /// Whether a container passes.

@@ -14,6 +14,7 @@ pub mod filter;
 pub mod id_map;
 pub mod image;
 pub mod image_view;
+pub mod metrics;
 pub mod mount;
 pub mod namespaces;
 pub mod number;
@@ -23,9 +24,10 @@ pub mod port;
 pub mod resources;
 pub mod security;
 pub mod signal;
+pub mod stats;
 pub mod sysctl;
 pub mod text;
 pub mod user;
 
 #[cfg(test)]
-pub(super) mod arbitrary;
+pub(crate) mod arbitrary;

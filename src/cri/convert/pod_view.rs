@@ -68,7 +68,8 @@ pub fn response(pod: &PodView, verbose: bool, now: i64) -> api::PodSandboxStatus
     }
 }
 
-fn metadata(pod: &PodView) -> api::PodSandboxMetadata {
+/// What it is known by.
+pub(super) fn metadata(pod: &PodView) -> api::PodSandboxMetadata {
     let m = &pod.spec.metadata;
     api::PodSandboxMetadata {
         name: m.name.clone(),

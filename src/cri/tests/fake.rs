@@ -17,7 +17,7 @@ use crate::{
     cri::{
         backend::{
             Archive, Backend, CgroupDriver, Condition, ExecOutput, FsUsage, HandlerStatus,
-            ImageView, LayerProgress, LayerState, NodeStatus, Outcome, Pull, StoreUsage,
+            ImageView, LayerProgress, LayerState, Measured, NodeStatus, Outcome, Pull, StoreUsage,
         },
         convert::arbitrary,
         status::{Failure, Kind},
@@ -26,6 +26,11 @@ use crate::{
     pod::{
         spec::PodSpec,
         view::{PodView, PodViewState},
+    },
+    stats::{
+        machine::Machine,
+        metrics::tests::sample,
+        sample::{ContainerSample, Detail},
     },
 };
 
@@ -201,6 +206,22 @@ impl Backend for Fake {
     async fn reopen_log(&self, id: &Id) -> Outcome<()> {
         self.called(format!("reopen_log {id}"));
         Ok(())
+    }
+
+    async fn measure_containers(
+        &self,
+        containers: Vec<Arc<ContainerView>>,
+    ) -> Outcome<Vec<ContainerSample>> {
+        Ok(sample(Arc::new(arbitrary::pod_view(0)), containers).containers)
+    }
+
+    async fn measure_pods(&self, pods: Vec<Arc<PodView>>, detail: Detail) -> Outcome<Measured> {
+        self.called(format!("measure_pods {detail:?}"));
+        let measure = |pod: Arc<PodView>| sample(pod.clone(), pod.containers.clone());
+        Ok(Measured {
+            pods: Arc::new(pods.into_iter().map(measure).collect()),
+            machine: Machine::default(),
+        })
     }
 
     fn images(&self) -> Vec<Arc<ImageView>> {

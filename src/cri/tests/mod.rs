@@ -8,6 +8,7 @@ mod life;
 mod node;
 mod pods;
 mod protocol;
+mod stats;
 
 use std::{sync::Arc, sync::Mutex, time::Duration};
 

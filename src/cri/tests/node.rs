@@ -69,11 +69,6 @@ async fn what_is_not_there_says_so() {
         ),
         refused(
             runtime
-                .container_stats(api::ContainerStatsRequest::default())
-                .await,
-        ),
-        refused(
-            runtime
                 .checkpoint_container(api::CheckpointContainerRequest::default())
                 .await,
         ),
