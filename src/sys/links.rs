@@ -166,7 +166,7 @@ impl Links {
                     return Err(io::Error::other("a netlink answer is too long"));
                 }
                 match i32::from(message.kind) {
-                    libc::NLMSG_DONE => return Ok(()),
+                    libc::NLMSG_DONE => return end_of(message.payload),
                     libc::NLMSG_ERROR => return error_of(message.payload),
                     _ => {
                         each(message.kind, message.payload);
@@ -297,6 +297,14 @@ fn link(payload: &[u8]) -> Option<LinkCounters> {
     (!link.name.is_empty()).then_some(link)
 }
 
+/// The end of a dump carries an error where it could not begin.
+fn end_of(payload: &[u8]) -> io::Result<()> {
+    match u32_at(payload, 0).map(|code| code as i32) {
+        Some(code) if code < 0 => Err(io::Error::from_raw_os_error(code.saturating_neg())),
+        _ => Ok(()),
+    }
+}
+
 /// An acknowledgement carries the error 0.
 fn error_of(payload: &[u8]) -> io::Result<()> {
     match u32_at(payload, 0).map(|code| code as i32) {
@@ -363,7 +371,7 @@ mod tests {
         fn any_bytes_are_taken(bytes in proptest::collection::vec(prop_oneof![Just(0u8), 0u8..40, any::<u8>()], 0..200)) {
             for message in messages(&bytes) {
                 let _ = link(message.payload);
-                let _ = error_of(message.payload);
+                let _ = (error_of(message.payload), end_of(message.payload));
             }
             prop_assert!(attributes(&bytes).map(|(_, value)| value.len()).sum::<usize>() <= bytes.len());
             let _ = link(&bytes);

@@ -18,3 +18,4 @@ mod network;
 mod resources;
 mod sandboxes;
 mod service;
+mod stats;
