@@ -80,6 +80,17 @@ impl Layout {
         self.bundle(id).join("volumes")
     }
 
+    /// Where volumes of all containers are mounted while runtimes take them up.
+    pub fn mapped_volumes(&self) -> PathBuf {
+        self.runroot.join("mapped")
+    }
+
+    /// Where a container's id-mapped volumes are mounted while its runtime takes them up. Apart from its
+    /// bundle: that is deleted with all below it, and this never.
+    pub fn mapped_volumes_of(&self, id: &Id) -> PathBuf {
+        self.mapped_volumes().join(id.as_str())
+    }
+
     /// All containers' durable directories.
     pub fn containers(&self) -> PathBuf {
         self.root.join("containers")

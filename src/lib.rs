@@ -9,6 +9,7 @@ pub mod container;
 pub mod cri;
 pub mod daemon;
 pub mod id;
+pub mod id_map;
 pub mod image;
 pub mod layout;
 pub mod monitor;

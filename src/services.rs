@@ -81,7 +81,29 @@ pub struct Settings {
     pub defaults: Defaults,
 }
 
+/// Why pods cannot have user namespaces.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoUserNamespaces {
+    /// The runtime.
+    #[error("runtime handler {0:?} cannot give containers a user namespace")]
+    Runtime(String),
+    /// The kernel, or the file system that layers lie on.
+    #[error("this node cannot give pods a user namespace: {0}")]
+    Node(String),
+}
+
 impl Services {
+    /// Whether pods of a handler can have user namespaces.
+    pub(crate) fn user_namespaces(&self, handler: &Handler) -> Result<(), NoUserNamespaces> {
+        if !handler.features.user_namespaces {
+            return Err(NoUserNamespaces::Runtime(handler.name.clone()));
+        }
+        match self.storage.unmapped_because() {
+            None => Ok(()),
+            Some(reason) => Err(NoUserNamespaces::Node(reason.to_owned())),
+        }
+    }
+
     /// Nothing of any container is left: the node is as if corten had never run on it.
     pub(crate) fn is_idle(&self) -> bool {
         let empty =

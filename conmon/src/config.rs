@@ -21,6 +21,8 @@ message! {
         pub console_socket: Option<PathBuf>,
         /// Standard input.
         pub stdin: Stdin,
+        /// Who pipes for standard input, output and error are given to, of execs too; `None` leaves them root's.
+        pub owner: Option<StdioOwner>,
         /// Log file; `None` discards the output.
         pub log: Option<LogConfig>,
         /// File the exit record is written to.
@@ -37,6 +39,17 @@ message! {
         pub create_timeout_ms: u64,
         /// How long output may still come once init is gone.
         pub drain_ms: u64,
+    }
+}
+
+message! {
+    /// An owner as the host numbers it.
+    #[derive(Copy)]
+    pub struct StdioOwner {
+        /// User.
+        pub uid: u32,
+        /// Group.
+        pub gid: u32,
     }
 }
 

@@ -41,6 +41,7 @@ impl Monitored {
             pid_file: path("pid"),
             console_socket: None,
             stdin: Stdin::Closed,
+            owner: None,
             log: Some(LogConfig {
                 path: path("log"),
                 max_size: None,

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
 
 use corten_conmon::{
-    config::{Config, LogConfig, Stdin},
+    config::{Config, LogConfig, Stdin, StdioOwner},
     ctl::{Answer, CreateFailure, Exec, ExecEnd, Phase, Refusal, Reply, Request, Stage, Verb},
     record::{ExitRecord, ExitStatus},
     wire::{self, MAX_FRAME, MAX_ITEMS, WireError},
@@ -54,6 +54,7 @@ fn config() -> impl Strategy<Value = Config> {
         option::of(path()),
         any::<u64>(),
         any::<u64>(),
+        option::of(any::<(u32, u32)>()),
     );
     (paths, rest, option::of(log), stdin).prop_map(|(paths, rest, log, stdin)| Config {
         bundle: paths.0,
@@ -67,6 +68,7 @@ fn config() -> impl Strategy<Value = Config> {
         oom_file: rest.2,
         create_timeout_ms: rest.3,
         drain_ms: rest.4,
+        owner: rest.5.map(|(uid, gid)| StdioOwner { uid, gid }),
         log,
         stdin,
     })

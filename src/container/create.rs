@@ -14,17 +14,20 @@ use tracing::info;
 
 use super::{
     error::ContainerError,
+    mapped,
     record::{ContainerRecord, UserIds},
     remove::{self, failed},
     signal,
-    spec::{ContainerSpec, MountSource},
+    spec::{ContainerSpec, MountSource, Users},
     state::ContainerState,
 };
 use crate::{
     id::Id,
+    id_map::UserMappings,
     image::Image,
     monitor::{
         self, CreateRequest, LogConfig, MIN_LOG_SIZE, Monitor, MonitorError, MonitorPaths, Stdin,
+        StdioOwner,
     },
     oci::{
         Handler, command,
@@ -75,6 +78,7 @@ pub(crate) fn intent(
 ) -> Result<ContainerRecord, ContainerError> {
     let mut spec = spec;
     spec.security.pid = pid_mode(spec.security.pid, &record.spec.namespaces.pid)?;
+    check_users(&spec.security.users, record.spec.namespaces.user.as_ref())?;
     check_supported(services, &spec)?;
     let name = &spec.image.image;
     let image = services
@@ -116,6 +120,18 @@ fn pid_mode(container: PidMode, sandbox: &PidMode) -> Result<PidMode, ContainerE
         }),
         other => Ok(other),
     }
+}
+
+/// A container has the user namespace of its sandbox; one that expects another would not be what it thinks.
+fn check_users(container: &Users, sandbox: Option<&UserMappings>) -> Result<(), ContainerError> {
+    let sandbox = match (container, sandbox) {
+        (Users::Pod, _) | (Users::Node, None) => return Ok(()),
+        (Users::Mapped(wanted), Some(there)) if wanted == there => return Ok(()),
+        (Users::Mapped(_), Some(_)) => "one with other mappings",
+        (Users::Node, Some(_)) => "one of its own",
+        (Users::Mapped(_), None) => "the host's",
+    };
+    Err(ContainerError::Users { sandbox })
 }
 
 /// Refuses what would otherwise be passed over in silence.
@@ -169,12 +185,16 @@ async fn try_create(
             id,
             &image.layers,
             &services.layout.rootfs(id),
-            RootfsOptions::default(),
+            RootfsOptions {
+                users: home.record.spec.namespaces.user.clone(),
+                ..RootfsOptions::default()
+            },
         )
         .await
         .map_err(ContainerError::Rootfs)?;
     let mut record = record.clone();
-    let views = mount_images(services, id, &mut record).await?;
+    let users = home.record.spec.namespaces.user.as_ref();
+    let views = mount_images(services, id, &mut record, users).await?;
 
     let user = {
         let (services, id) = (services.clone(), id.clone());
@@ -195,9 +215,13 @@ async fn try_create(
         .await
         .map_err(|e| ContainerError::Panicked(e.to_string()))??
     };
-    let created = monitor::spawn(&services.monitor, request(services, id, &record, &handler))
+    let mut request = request(services, id, &record, &handler);
+    request.owner = stdio_owner(users);
+    let created = monitor::spawn(&services.monitor, request)
         .await
         .map_err(|error| ContainerError::Monitor(in_runtimes_words(error)))?;
+    // The container has bound them by now.
+    remove::unmount_mapped(services, id).await?;
     record.user = Some(UserIds {
         uid: user.uid,
         gid: user.gid,
@@ -252,6 +276,7 @@ async fn mount_images(
     services: &Arc<Services>,
     id: &Id,
     record: &mut ContainerRecord,
+    users: Option<&UserMappings>,
 ) -> Result<Vec<Option<PathBuf>>, ContainerError> {
     let spec = record.spec.clone();
     let mut views = Vec::with_capacity(spec.mounts.len());
@@ -269,7 +294,13 @@ async fn mount_images(
         let target = services.layout.image_volumes(id).join(n.to_string());
         services
             .storage
-            .mount_view(&view_key(id, n), &image.layers, None, &target)
+            .mount_view_for(
+                &view_key(id, n),
+                &image.layers,
+                None,
+                &target,
+                users.cloned(),
+            )
             .await
             .map_err(ContainerError::Rootfs)?;
         record
@@ -313,9 +344,20 @@ fn write_spec(
         },
     )
     .map_err(ContainerError::User)?;
-    rootfs::prepare(&rootfs_path, process.volumes.iter().map(String::as_str))
-        .map_err(ContainerError::Prepare)?;
-    let mounts = resolve_mounts(container, views)?;
+    let root = home
+        .record
+        .spec
+        .namespaces
+        .user
+        .as_ref()
+        .and_then(UserMappings::root);
+    let volumes = process.volumes.iter().map(String::as_str);
+    rootfs::prepare(&rootfs_path, volumes, root).map_err(ContainerError::Prepare)?;
+    let mut mounts = resolve_mounts(container, views)?;
+    if !handler.features.idmap_mounts {
+        mapped::mount(&services.layout.mapped_volumes_of(id), &mut mounts)
+            .map_err(ContainerError::Mapped)?;
+    }
     let devices = resolve_devices(services, container, handler)?;
     let filter = seccomp::load(services.seccomp(&container.security.seccomp))
         .map_err(ContainerError::Seccomp)?;
@@ -394,7 +436,15 @@ fn resolve_mounts(
         .mounts
         .iter()
         .zip(views)
-        .map(|(mount, view)| mount::resolve(mount, view.as_deref(), &table, MissingSource::Refuse))
+        .map(|(mount, view)| {
+            let mut found = mount::resolve(mount, view.as_deref(), &table, MissingSource::Refuse)?;
+            if view.is_some() {
+                // A view of an image shows the pod's IDs already.
+                found.mount.uid_mappings.clear();
+                found.mount.gid_mappings.clear();
+            }
+            Ok(found)
+        })
         .collect::<Result<_, _>>()
         .map_err(ContainerError::Mount)
 }
@@ -438,7 +488,10 @@ fn namespaces(services: &Services, container: &ContainerSpec, home: &Home) -> Na
             PidMode::Target(_) => home.target.map(of),
             PidMode::Container | PidMode::Node => None,
         },
-        user: None,
+        user: asked
+            .user
+            .as_ref()
+            .map(|_| services.layout.sandbox_namespaces(&home.id).join("user")),
     }
 }
 
@@ -504,6 +557,15 @@ fn request(
     request
 }
 
+/// Who a container's standard streams belong to: with a user namespace its root user, who could not open
+/// them anew, as `/dev/stdout`, if they were the host's.
+pub(crate) fn stdio_owner(users: Option<&UserMappings>) -> Option<StdioOwner> {
+    users.and_then(UserMappings::root).map(|root| StdioOwner {
+        uid: root.uid,
+        gid: root.gid,
+    })
+}
+
 /// What every monitor is told: where its container's files are, and how to make it.
 pub(crate) fn base_request(
     services: &Services,
@@ -529,6 +591,7 @@ pub(crate) fn base_request(
         pid_file,
         console_socket: console,
         stdin: Stdin::Closed,
+        owner: None,
         log: None,
         exit_record: paths.exit_record,
         ctl_socket: paths.ctl_socket,

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::signal::UnknownSignal;
+use super::{mapped::MappedError, signal::UnknownSignal};
 use crate::{
     id::Id,
     image::ImageError,
@@ -67,6 +67,14 @@ pub enum ContainerError {
         /// What the sandbox has.
         sandbox: &'static str,
     },
+    /// It expects another user namespace than its sandbox has.
+    #[error(
+        "config.linux.security_context.namespace_options.userns_options: does not fit the user namespace of the sandbox, which is {sandbox}"
+    )]
+    Users {
+        /// What the sandbox has.
+        sandbox: &'static str,
+    },
     /// A directory or file of the container.
     #[error("{step} {path}")]
     File {
@@ -87,6 +95,9 @@ pub enum ContainerError {
     /// A mount.
     #[error("mounts of the container")]
     Mount(#[source] MountError),
+    /// A mount whose IDs are to be mapped.
+    #[error("mounts of the container")]
+    Mapped(#[source] MappedError),
     /// A device.
     #[error("devices of the container")]
     Device(#[source] DeviceError),

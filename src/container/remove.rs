@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path, sync::Arc};
 
-use super::{create, error::ContainerError, reap, record::ContainerRecord, stop};
+use super::{create, error::ContainerError, mapped, reap, record::ContainerRecord, stop};
 use crate::{id::Id, monitor::Monitor, services::Services};
 
 /// Kills what runs and removes what is there; each step finds out for itself whether there is
@@ -17,6 +17,7 @@ pub(crate) async fn remove(
         stop::kill(services, id, record, monitor, pid).await?;
     }
     reap::reap(services, id, record).await?;
+    unmount_mapped(services, id).await?;
     remove_views(services, id).await?;
     services
         .storage
@@ -31,6 +32,15 @@ pub(crate) async fn remove(
     })
     .await
     .map_err(|e| ContainerError::Panicked(e.to_string()))?
+}
+
+/// Takes the mounts of the container's id-mapped volumes off the host.
+pub(crate) async fn unmount_mapped(services: &Services, id: &Id) -> Result<(), ContainerError> {
+    let dir = services.layout.mapped_volumes_of(id);
+    tokio::task::spawn_blocking(move || mapped::unmount(&dir))
+        .await
+        .map_err(|e| ContainerError::Panicked(e.to_string()))?
+        .map_err(ContainerError::Mapped)
 }
 
 /// Takes the container's views of images away.

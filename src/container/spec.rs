@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::pod::spec::{IdMapping, PidMode, SecurityProfile, SelinuxLabel};
+use crate::{
+    id_map::{IdMapping, UserMappings},
+    pod::spec::{PidMode, SecurityProfile, SelinuxLabel},
+};
 
 /// The name of a container within its pod.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -172,6 +175,9 @@ pub struct Security {
     pub privileged: bool,
     /// Which processes it sees; the pod's other namespaces are the sandbox's.
     pub pid: PidMode,
+    /// The user namespace it expects its pod to have.
+    #[serde(default)]
+    pub users: Users,
     /// Capabilities changed from the default set.
     pub capabilities: Capabilities,
     /// Who it runs as.
@@ -205,6 +211,20 @@ pub struct Capabilities {
     pub drop: Vec<String>,
     /// Added to the ambient set too.
     pub add_ambient: Vec<String>,
+}
+
+/// The user namespace that a container expects. It always has its pod's: an expectation that does not fit is
+/// refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Users {
+    /// Whatever the pod has.
+    #[default]
+    Pod,
+    /// The host's.
+    Node,
+    /// One with these mappings.
+    Mapped(UserMappings),
 }
 
 /// Who a container runs as.

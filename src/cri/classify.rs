@@ -6,7 +6,7 @@ use std::io;
 
 use super::status::{Classify, Kind};
 use crate::{
-    container::error::ContainerError,
+    container::{error::ContainerError, mapped::MappedError},
     image::{ErrorKind, ImageError},
     monitor::MonitorError,
     network::{NetworkError, hostport::HostPortError},
@@ -26,7 +26,7 @@ use crate::{
     stats::StatsError,
     storage::StorageError,
     store::StoreError,
-    sys::namespaces::NamespaceError,
+    sys::{namespaces::NamespaceError, users::UsersError},
 };
 
 impl Classify for PodError {
@@ -37,7 +37,7 @@ impl Classify for PodError {
             Self::Handler(error) => error.kind(),
             Self::Cgroup(error) => error.kind(),
             Self::File { source, .. } => of_io(source),
-            Self::Unsupported(_) => Kind::Unimplemented,
+            Self::Users(_) => Kind::FailedPrecondition,
             Self::Annotations(_) | Self::Contents(_) => Kind::InvalidArgument,
             Self::Namespaces(error) => error.kind(),
             Self::Network(error) => error.kind(),
@@ -62,11 +62,14 @@ impl Classify for ContainerError {
             Self::Recovering(_) => Kind::Unavailable,
             Self::Unsupported(_) => Kind::Unimplemented,
             Self::Image(error) => Classify::kind(error),
-            Self::Target(_) | Self::StopSignal(_) | Self::PidMode { .. } => Kind::InvalidArgument,
+            Self::Target(_) | Self::StopSignal(_) | Self::PidMode { .. } | Self::Users { .. } => {
+                Kind::InvalidArgument
+            }
             Self::File { source, .. } => of_io(source),
             Self::Rootfs(error) => error.kind(),
             Self::User(error) => error.kind(),
             Self::Mount(error) => error.kind(),
+            Self::Mapped(error) => error.kind(),
             Self::Device(error) => error.kind(),
             Self::Spec(error) => error.kind(),
             Self::Monitor(error) | Self::Exec(error) => error.kind(),
@@ -78,6 +81,21 @@ impl Classify for ContainerError {
             Self::Unkillable { .. } => Kind::DeadlineExceeded,
             Self::Record(error) => error.kind(),
             Self::SpecFile { .. } | Self::Panicked(_) => Kind::Internal,
+        }
+    }
+}
+
+impl Classify for MappedError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Users {
+                source: UsersError::Mappings(_),
+                ..
+            } => Kind::InvalidArgument,
+            Self::Map { source, .. } if source.kind() == io::ErrorKind::Unsupported => {
+                Kind::FailedPrecondition
+            }
+            _ => Kind::Internal,
         }
     }
 }
@@ -134,6 +152,7 @@ impl Classify for NamespaceError {
     fn kind(&self) -> Kind {
         match self {
             Self::Sysctl(_) | Self::Hostname { .. } => Kind::InvalidArgument,
+            Self::Users(UsersError::Mappings(_)) => Kind::InvalidArgument,
             _ => Kind::Internal,
         }
     }

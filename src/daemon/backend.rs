@@ -271,7 +271,8 @@ impl Backend for Node {
                 message: network.message,
             },
             handlers: self.handlers(),
-            user_namespaces_host_network: false,
+            // There is nothing that only some handlers lack.
+            user_namespaces_host_network: true,
         }
     }
 
@@ -298,8 +299,7 @@ impl Node {
                 name: name.to_owned(),
                 default: name == handlers.default_name(),
                 recursive_read_only: kernel && handler.features.recursive_read_only,
-                // Pods with a user namespace are refused, whatever the runtime could do.
-                user_namespaces: false,
+                user_namespaces: self.services().user_namespaces(handler).is_ok(),
             })
             .collect()
     }

@@ -21,6 +21,7 @@ pub(super) struct Leftovers {
     bundles: Vec<Id>,
     durable: Vec<Id>,
     rootfs: Vec<Id>,
+    mapped: Vec<Id>,
     namespaces: Vec<Id>,
     sandboxes: Vec<Id>,
 }
@@ -41,6 +42,7 @@ pub(super) fn find(services: &Services, recovered: &Recovered) -> Leftovers {
             .map(|rootfs| rootfs.container)
             .filter(|id| !containers.contains(id))
             .collect(),
+        mapped: unknown(&layout.mapped_volumes(), &containers),
         namespaces: unknown(&layout.namespaces(), &pods),
         sandboxes: unknown(&layout.sandboxes(), &pods),
         pods,
@@ -52,6 +54,11 @@ pub(super) fn remove_later(services: Arc<Services>, left: Leftovers) {
     tokio::spawn(async move {
         for id in left.bundles.iter().chain(&left.rootfs) {
             remove_container(&services, id).await;
+        }
+        for id in &left.mapped {
+            if let Err(error) = remove::unmount_mapped(&services, id).await {
+                warn!(%id, %error, "id-mapped volumes of a container that is on no record stay");
+            }
         }
         for id in &left.durable {
             report(id, remove_dir(&services.layout.container(id)));

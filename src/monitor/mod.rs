@@ -20,7 +20,7 @@ pub use request::{CreateRequest, End, ExitRecord, ExitStatus};
 pub use spawn::{Created, MonitorBinary, spawn};
 
 pub use corten_conmon::{
-    config::{LogConfig, MIN_LOG_SIZE, Stdin},
+    config::{LogConfig, MIN_LOG_SIZE, Stdin, StdioOwner},
     ctl::{CreateFailure, Phase, Refusal, Stage},
 };
 

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 
 use corten_conmon::{
-    config::{Config, LogConfig, Stdin},
+    config::{Config, LogConfig, Stdin, StdioOwner},
     record,
 };
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,9 @@ pub struct CreateRequest {
     pub console_socket: Option<PathBuf>,
     /// Standard input.
     pub stdin: Stdin,
+    /// Who the pipes of standard input, output and error are given to, of execs too; `None` leaves them
+    /// root's.
+    pub owner: Option<StdioOwner>,
     /// Log file. `None` discards the output.
     pub log: Option<LogConfig>,
     /// File for the exit record; its directory must exist.
@@ -62,6 +65,7 @@ impl CreateRequest {
             pid_file: self.pid_file,
             console_socket: self.console_socket,
             stdin: self.stdin,
+            owner: self.owner,
             log: self.log,
             exit_record: self.exit_record,
             ctl_socket: self.ctl_socket,

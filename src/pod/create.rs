@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, Read},
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, PermissionsExt, chown},
     path::Path,
     sync::Arc,
 };
@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     id::Id,
+    id_map::Owner,
     network::{Attachment, PodNetwork, files},
     services::Services,
     sys::{
@@ -61,9 +62,13 @@ async fn try_set_up(
 ) -> Result<PodUp, PodError> {
     let spec = &record.spec;
     if spec.namespaces.user.is_some() {
-        return Err(PodError::Unsupported(
-            "config.linux.security_context.namespace_options.userns_options: pods with a user namespace",
-        ));
+        let handler = services
+            .handlers
+            .get(&record.handler)
+            .map_err(PodError::Handler)?;
+        services
+            .user_namespaces(&handler)
+            .map_err(PodError::Users)?;
     }
     let step = |text: &str| {
         let text = text.to_owned();
@@ -138,6 +143,7 @@ fn host_name() -> String {
 
 fn make_files(services: &Services, id: &Id, spec: &PodSpec) -> Result<(), PodError> {
     let dir = services.layout.sandbox(id);
+    let owner = root_of(spec);
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o711)
@@ -145,9 +151,9 @@ fn make_files(services: &Services, id: &Id, spec: &PodSpec) -> Result<(), PodErr
         .map_err(failed("making directory", &dir))?;
     let host = host_resolver(spec).map_err(failed("reading", Path::new(RESOLV_CONF)))?;
     let resolv = files::resolv_conf(spec.dns.as_ref(), &host).map_err(PodError::Contents)?;
-    write(&dir.join("resolv.conf"), &resolv)?;
+    write(&dir.join("resolv.conf"), &resolv, owner)?;
     let name = files::hostname(&hostname(spec)).map_err(PodError::Contents)?;
-    write(&dir.join("hostname"), name.as_bytes())?;
+    write(&dir.join("hostname"), name.as_bytes(), owner)?;
     if spec.namespaces.ipc == Shared::Pod {
         let shm = dir.join("shm");
         fs::DirBuilder::new()
@@ -155,7 +161,10 @@ fn make_files(services: &Services, id: &Id, spec: &PodSpec) -> Result<(), PodErr
             .create(&shm)
             .map_err(failed("making directory", &shm))?;
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        let options = format!("mode=1777,size={}", services.settings.shm_size);
+        let mut options = format!("mode=1777,size={}", services.settings.shm_size);
+        if let Some(owner) = owner {
+            options.push_str(&format!(",uid={},gid={}", owner.uid, owner.gid));
+        }
         mount::mount_at("tmpfs", &shm, flags, &options)
             .map_err(failed("mounting a tmpfs on", &shm))?;
     }
@@ -200,16 +209,17 @@ async fn make_hosts(
     ips: &[std::net::IpAddr],
 ) -> Result<(), PodError> {
     let path = services.layout.sandbox(id).join("hosts");
+    let owner = root_of(spec);
     let own = match spec.namespaces.network {
         Shared::Node => None,
         Shared::Pod => Some(files::hosts(&hostname(spec), ips).map_err(PodError::Contents)?),
     };
     tokio::task::spawn_blocking(move || match own {
-        Some(text) => write(&path, text.as_bytes()),
+        Some(text) => write(&path, text.as_bytes(), owner),
         None => {
             let host = Path::new("/etc/hosts");
             let text = read_or_empty(host).map_err(failed("reading", host))?;
-            write(&path, &text)
+            write(&path, &text, owner)
         }
     })
     .await
@@ -221,6 +231,7 @@ async fn make_namespaces(services: &Services, id: &Id, spec: &PodSpec) -> Result
         net: spec.namespaces.network == Shared::Pod,
         ipc: spec.namespaces.ipc == Shared::Pod,
         uts: spec.namespaces.network == Shared::Pod,
+        user: spec.namespaces.user.clone(),
     };
     let setup = Setup {
         hostname: set.uts.then(|| hostname(spec)),
@@ -232,10 +243,25 @@ async fn make_namespaces(services: &Services, id: &Id, spec: &PodSpec) -> Result
         .map_err(PodError::Namespaces)
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), PodError> {
+/// Who on the host the pod's root user is, unless it is the host's own.
+pub(super) fn root_of(spec: &PodSpec) -> Option<Owner> {
+    spec.namespaces.user.as_ref()?.root()
+}
+
+/// Writes a file of the sandbox, which the root user of its containers can change.
+fn write(path: &Path, bytes: &[u8], owner: Option<Owner>) -> Result<(), PodError> {
     fs::write(path, bytes)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o644)))
+        .and_then(|()| give(path, owner))
         .map_err(failed("writing", path))
+}
+
+/// Gives a new file or directory to the root user of a pod.
+pub(super) fn give(path: &Path, owner: Option<Owner>) -> io::Result<()> {
+    match owner {
+        Some(owner) => chown(path, Some(owner.uid), Some(owner.gid)),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PodError {

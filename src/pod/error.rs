@@ -11,6 +11,7 @@ use crate::{
         RuntimeError, cgroup::CgroupError, handler::HandlerError, seccomp::SeccompError,
         spec::SpecError,
     },
+    services::NoUserNamespaces,
     store::StoreError,
     sys::namespaces::NamespaceError,
 };
@@ -49,9 +50,9 @@ pub enum PodError {
         #[source]
         source: io::Error,
     },
-    /// Something corten does not do yet.
-    #[error("{0} are not supported yet")]
-    Unsupported(&'static str),
+    /// A user namespace where there is none to be had.
+    #[error("config.linux.security_context.namespace_options.userns_options")]
+    Users(#[source] NoUserNamespaces),
     /// Annotations that the network understands.
     #[error("config.annotations")]
     Annotations(#[source] ArgsError),

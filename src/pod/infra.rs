@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc, time::Durat
 use tokio::time::timeout;
 
 use super::{
-    create::failed,
+    create::{failed, give, root_of},
     error::PodError,
     record::PodRecord,
     spec::{PidMode, Shared},
@@ -80,6 +80,8 @@ fn write_bundle(
             .map_err(failed("making directory", &dir))?;
     }
     let spec = &record.spec;
+    // The runtime makes mount points there as the root user of the pod.
+    give(&rootfs, root_of(spec)).map_err(failed("handing over", &rootfs))?;
     let filter = seccomp::load(services.seccomp(&spec.seccomp)).map_err(PodError::Seccomp)?;
     let cgroup = services
         .cgroup_parent(id, spec)
@@ -96,7 +98,11 @@ fn write_bundle(
             ipc: pinned(spec.namespaces.ipc, "ipc"),
             uts: pinned(spec.namespaces.network, "uts"),
             pid: None,
-            user: None,
+            user: spec
+                .namespaces
+                .user
+                .as_ref()
+                .map(|_| services.layout.sandbox_namespaces(id).join("user")),
         },
         rootfs: &rootfs,
         program,

@@ -38,6 +38,7 @@ pub(super) async fn take_up(
     for (own, name) in [
         (namespaces.network == Shared::Pod, "net"),
         (namespaces.ipc == Shared::Pod, "ipc"),
+        (namespaces.user.is_some(), "user"),
     ] {
         if own && !namespaces::is_pinned(&dir.join(name)) {
             return Err(lost(&format!("its {name} namespace")));

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::id_map::{IdMapping, UserMappings};
+
 use crate::container::spec::{Resources, Seccomp};
 
 /// The name of a sandbox: unique among the sandboxes that exist.
@@ -149,26 +151,6 @@ impl PidMode {
             Self::Target(_) => "TARGET",
         }
     }
-}
-
-/// ID mappings of a user namespace.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserMappings {
-    /// User IDs.
-    pub uids: Vec<IdMapping>,
-    /// Group IDs.
-    pub gids: Vec<IdMapping>,
-}
-
-/// One line of `/proc/PID/uid_map`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IdMapping {
-    /// First ID on the host.
-    pub host_id: u32,
-    /// First ID inside.
-    pub container_id: u32,
-    /// How many.
-    pub length: u32,
 }
 
 /// A profile of a security module.

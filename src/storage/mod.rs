@@ -15,6 +15,7 @@ mod error;
 mod layers;
 mod layout;
 mod limits;
+mod mapped;
 mod metadata;
 mod overlay;
 mod record;
@@ -40,6 +41,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
 
+use crate::causes::whole;
 pub use crate::sys::rooted as path;
 pub use compression::Compression;
 pub use digest::{ChainId, DiffId, DigestError};
@@ -63,6 +65,8 @@ pub(crate) struct Inner {
     layout: layout::Layout,
     limits: Limits,
     method: overlay::Method,
+    /// Why IDs of layers cannot be mapped, if they cannot.
+    unmapped: Option<String>,
     /// The storage's directory, and that of its layers, for syncing.
     root: OwnedFd,
     layers: OwnedFd,
@@ -117,7 +121,7 @@ impl Storage {
             let entry = entry.map_err(at(&layout.staging()))?;
             trash.take(&entry.path()).map_err(at(&entry.path()))?;
         }
-        let method = probe(&layout)?;
+        let (method, unmapped) = probe(&layout)?;
         let mut set_aside = Vec::new();
         let state = load(&layout, &trash, &mut set_aside).map_err(prepare)?;
         let inner = Inner {
@@ -126,6 +130,7 @@ impl Storage {
             layout,
             limits,
             method,
+            unmapped,
             state: Mutex::new(state),
             trash,
             syncs: sync::SharedSync::default(),
@@ -143,6 +148,12 @@ impl Storage {
     /// What could not be understood when the storage was opened.
     pub fn set_aside(&self) -> &[SetAside] {
         &self.inner.set_aside
+    }
+
+    /// Why layers cannot be mounted with their IDs mapped; `None` when they can. Found out by trying when the
+    /// storage was opened.
+    pub fn unmapped_because(&self) -> Option<&str> {
+        self.inner.unmapped.as_deref()
     }
 
     /// The directory that holds everything.
@@ -174,10 +185,14 @@ impl Inner {
     }
 }
 
-/// Tries overlay out and says what to do where it does not work.
-fn probe(layout: &layout::Layout) -> Result<overlay::Method, StorageError> {
+/// Tries overlay out and says what to do where it does not work; where it does, whether it can map IDs too.
+fn probe(layout: &layout::Layout) -> Result<(overlay::Method, Option<String>), StorageError> {
     let dir = layout.staging().join("probe");
     let probed = overlay::probe(&dir);
+    let mapped = match &probed {
+        Ok(method) => mapped::probe(&dir, *method),
+        Err(_) => Ok(()),
+    };
     let removed = std::fs::remove_dir_all(&dir);
     let method = probed.map_err(|source| {
         let nested = overlay::lies_on_overlay(layout.root()).unwrap_or(false);
@@ -196,7 +211,10 @@ fn probe(layout: &layout::Layout) -> Result<overlay::Method, StorageError> {
         }
     })?;
     removed.map_err(|source| StorageError::Prepare { path: dir, source })?;
-    Ok(method)
+    let unmapped = mapped
+        .err()
+        .map(|e| format!("{}: {}", layout.root().display(), whole(&e)));
+    Ok((method, unmapped))
 }
 
 /// Reads all records; moves away what has none that can be read.

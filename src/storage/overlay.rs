@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountFlags;
 
+use super::mapped;
+use crate::id_map::UserMappings;
 use crate::sys::mount::{self, Attributes, Param};
 use crate::sys::rooted;
 
@@ -37,6 +39,8 @@ pub(crate) struct Overlay {
     pub(crate) context: Option<String>,
     /// Nothing can be written, run or trusted through the mount.
     pub(crate) inert: bool,
+    /// Maps the IDs of the lower directories; the upper one has those of the host.
+    pub(crate) users: Option<UserMappings>,
 }
 
 /// Options set whatever the kernel's defaults: upper directories must mean the same on every kernel, hold
@@ -50,6 +54,10 @@ const FIXED: [(&str, &str); 3] = [
 impl Overlay {
     /// Mounts it at `target`.
     pub(crate) fn mount(&self, target: &Path, method: Method) -> io::Result<()> {
+        if let Some(users) = &self.users {
+            let mount = mapped::detached(self, users, method, target)?;
+            return mount::attach(mount.as_fd(), target);
+        }
         match method {
             Method::OneByOne => mount::attach(self.detached()?.as_fd(), target),
             Method::OneOption => self.mount_at(target),
@@ -87,7 +95,7 @@ impl Overlay {
         mount::detached("overlay", &params, attributes)
     }
 
-    fn mount_at(&self, target: &Path) -> io::Result<()> {
+    pub(super) fn mount_at(&self, target: &Path) -> io::Result<()> {
         let mut kept = Vec::new();
         let mut lower = Vec::with_capacity(self.lower.len());
         for path in &self.lower {
@@ -213,6 +221,55 @@ mod tests {
                 written.unwrap_err().kind(),
                 io::ErrorKind::ReadOnlyFilesystem
             );
+        }
+    }
+
+    #[test]
+    fn both_methods_map_ids() {
+        use std::os::unix::fs::{MetadataExt, chown};
+        let list = vec![crate::id_map::IdMapping {
+            host_id: 70_000,
+            container_id: 0,
+            length: 10,
+        }];
+        let users = UserMappings {
+            uids: list.clone(),
+            gids: list,
+        };
+        for method in [Method::OneByOne, Method::OneOption] {
+            let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+            let [one, two, upper, work, at] =
+                ["one", "two", "upper", "work", "at"].map(|n| dir.path().join(n));
+            for path in [&one, &two, &upper, &work, &at] {
+                std::fs::create_dir(path).unwrap();
+            }
+            std::fs::write(one.join("roots"), "").unwrap();
+            std::fs::write(two.join("threes"), "").unwrap();
+            chown(two.join("threes"), Some(3), Some(4)).unwrap();
+            chown(&upper, Some(70_000), Some(70_000)).unwrap();
+            let overlay = Overlay {
+                // One twice, as layers without a change are.
+                lower: vec![two.clone(), one.clone(), two.clone()],
+                upper: Some((upper.clone(), work)),
+                users: Some(users.clone()),
+                ..Overlay::default()
+            };
+            overlay.mount(&at, method).unwrap();
+            let owner = |path: PathBuf| path.metadata().map(|m| (m.uid(), m.gid()));
+            let seen = [".", "roots", "threes"].map(|name| owner(at.join(name)));
+            let copied_up = std::fs::write(at.join("threes"), "x");
+            mount::detach_all(&at).unwrap();
+            copied_up.unwrap();
+            let seen = seen.map(Result::unwrap);
+            assert_eq!(
+                seen,
+                [(70_000, 70_000), (70_000, 70_000), (70_003, 70_004)],
+                "{method:?}"
+            );
+            assert_eq!(owner(upper.join("threes")).unwrap(), (70_003, 70_004));
+            assert_eq!(owner(two.join("threes")).unwrap(), (3, 4));
+            assert!(!mount::is_mountpoint(&one).unwrap());
+            mapped::probe(dir.path(), method).unwrap();
         }
     }
 

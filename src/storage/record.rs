@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::{ChainId, DiffId};
 use crate::id::Id;
+use crate::id_map::UserMappings;
 
 /// The version of every record written here; a record of a later one is not read.
 const VERSION: u32 = 1;
@@ -61,6 +62,9 @@ pub struct RootfsOptions {
     /// The SELinux label all files appear with.
     #[serde(default)]
     pub context: Option<String>,
+    /// Show the layers' IDs as a user namespace maps them; what is written has the host's IDs.
+    #[serde(default)]
+    pub users: Option<UserMappings>,
 }
 
 /// What is known of a read-only view of layers.
@@ -74,6 +78,9 @@ pub struct ViewRecord {
     pub sub_path: PathBuf,
     /// Where it is mounted.
     pub target: PathBuf,
+    /// Show IDs as a user namespace maps them.
+    #[serde(default)]
+    pub users: Option<UserMappings>,
 }
 
 #[derive(Serialize, Deserialize)]

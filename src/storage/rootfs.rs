@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::digest::ChainId;
 use super::error::StorageError;
+use super::mapped;
 use super::metadata;
 use super::overlay::{MAX_LAYERS, Overlay};
 use super::record::{self, RootfsOptions, RootfsRecord};
@@ -129,6 +130,9 @@ impl Inner {
             let top = record.layers.last().map(|top| self.layout.diff(top));
             metadata::copy_directory(&top.unwrap_or_else(|| self.layout.empty()), &upper)
                 .map_err(fail("copy the attributes of the top directory"))?;
+            if let Some(users) = &record.options.users {
+                mapped::hand_over(&upper, users).map_err(fail("own the top directory"))?;
+            }
         }
         let path = dir.join("rootfs.json");
         record::write(&path, record).map_err(|source| StorageError::WriteRecord { path, source })
@@ -167,6 +171,7 @@ impl Inner {
             volatile: record.options.volatile,
             context: record.options.context.clone(),
             inert: false,
+            users: record.options.users.clone(),
         };
         overlay.mount(target, self.method).map_err(fail)?;
         Ok(rootfs)

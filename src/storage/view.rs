@@ -11,6 +11,7 @@ use super::error::StorageError;
 use super::overlay::Overlay;
 use super::record::{self, ViewRecord};
 use super::{Inner, Storage};
+use crate::id_map::UserMappings;
 use crate::sys::{mount, rooted};
 
 impl Storage {
@@ -26,7 +27,21 @@ impl Storage {
         sub_path: Option<&Path>,
         target: &Path,
     ) -> Result<(), StorageError> {
+        self.mount_view_for(key, layers, sub_path, target, None)
+            .await
+    }
+
+    /// The same for a user namespace: with `users` the view shows IDs as these map them.
+    pub async fn mount_view_for(
+        &self,
+        key: &str,
+        layers: &[ChainId],
+        sub_path: Option<&Path>,
+        target: &Path,
+        users: Option<UserMappings>,
+    ) -> Result<(), StorageError> {
         let record = ViewRecord {
+            users,
             key: key.to_owned(),
             layers: layers.to_vec(),
             sub_path: sub_path.map(Path::to_owned).unwrap_or_default(),
@@ -114,6 +129,7 @@ impl Inner {
         let overlay = Overlay {
             lower: self.lower(&record.layers)?,
             inert: true,
+            users: record.users.clone(),
             ..Overlay::default()
         };
         if is_top(&record.sub_path) {

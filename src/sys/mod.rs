@@ -1,5 +1,6 @@
 //! The kernel's interfaces: the only place for `unsafe` code.
 
+pub mod aside;
 pub mod cgroup;
 pub mod elf;
 pub mod links;
@@ -9,3 +10,4 @@ pub mod netlink;
 pub mod pidfd;
 pub mod rooted;
 pub mod sysctl;
+pub mod users;

@@ -1,7 +1,8 @@
 //! Mounts, made detached where the kernel can and put in place whole.
+#![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, StatxFlags};
@@ -63,6 +64,56 @@ pub fn clone_tree(at: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
     Ok(rustix::mount::open_tree(at, "", flags)?)
+}
+
+/// Makes a detached copy of what lies at `source`, a file or a directory, with what is mounted below it, and
+/// has it show and store IDs as the user namespace `users` maps them: what an ID inside owns appears as owned
+/// by the host's ID for it. What is mounted below keeps its IDs.
+///
+/// The error is of kind [`io::ErrorKind::Unsupported`] where the file system cannot do that.
+pub fn clone_mapped(source: &Path, users: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
+    let mount = rustix::mount::open_tree(CWD, source, flags)?;
+    map_ids(mount.as_fd(), users)?;
+    Ok(mount)
+}
+
+/// Maps the IDs of a mount that was never attached.
+fn map_ids(mount: BorrowedFd<'_>, users: BorrowedFd<'_>) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: users.as_raw_fd().cast_unsigned().into(),
+    };
+    // SAFETY: both descriptors are open for the call, the path is a string that ends with NUL, and the kernel
+    // reads `attributes`, of the size given, alone.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            std::mem::size_of_val(&attributes),
+        )
+    };
+    if result == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match Errno::from_io_error(&error) {
+        Some(source @ Errno::INVAL) => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            Explained {
+                said: vec!["its file system cannot map IDs".into()],
+                source,
+            },
+        )),
+        _ => Err(error),
+    }
 }
 
 /// Detaches everything mounted at `target` itself; false if nothing was.
@@ -176,6 +227,45 @@ mod tests {
             assert!(!detach_all(target).unwrap());
         }
         assert!(!detach_all(Path::new("/nonexistent/at/all")).unwrap());
+    }
+
+    #[test]
+    fn ids_are_mapped_both_ways() {
+        use crate::{
+            id_map::{IdMapping, UserMappings},
+            sys::users::Users,
+        };
+        use std::os::unix::fs::MetadataExt;
+
+        let list = vec![IdMapping {
+            host_id: 70_000,
+            container_id: 0,
+            length: 10,
+        }];
+        let users = Users::mapping(&UserMappings {
+            uids: list.clone(),
+            gids: list,
+        })
+        .unwrap();
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let (from, at) = (dir.path().join("from"), dir.path().join("at"));
+        std::fs::create_dir(&from).unwrap();
+        std::fs::create_dir(&at).unwrap();
+        std::fs::write(from.join("file"), "").unwrap();
+        let mount = clone_mapped(&from, users.as_fd()).unwrap();
+        attach(mount.as_fd(), &at).unwrap();
+        let seen = std::fs::metadata(at.join("file")).map(|m| (m.uid(), m.gid()));
+        let chowned = std::os::unix::fs::chown(at.join("file"), Some(70_003), Some(70_004));
+        detach_all(&at).unwrap();
+        chowned.unwrap();
+        assert_eq!(seen.unwrap(), (70_000, 70_000));
+        let stored = std::fs::metadata(from.join("file")).unwrap();
+        assert_eq!((stored.uid(), stored.gid()), (3, 4));
+
+        // Not every file system can.
+        let error = clone_mapped(Path::new("/proc"), users.as_fd()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        assert_eq!(errno(&error), Some(Errno::INVAL));
     }
 
     #[test]

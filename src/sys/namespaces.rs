@@ -22,7 +22,9 @@ use rustix::fs::{AtFlags, StatxFlags};
 use super::{
     netlink,
     sysctl::{Scope, Sysctl, SysctlError},
+    users::{Users, UsersError},
 };
+use crate::id_map::UserMappings;
 
 /// `f_type` of the file system that namespaces are files of.
 const NSFS_MAGIC: i64 = 0x6e73_6673;
@@ -38,11 +40,13 @@ pub enum Namespace {
     Ipc,
     /// Host name.
     Uts,
+    /// User and group IDs, and who may do what in the others.
+    User,
 }
 
 impl Namespace {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Net, Self::Ipc, Self::Uts];
+    pub const ALL: [Self; 4] = [Self::Net, Self::Ipc, Self::Uts, Self::User];
 
     /// Its file's name, both in `/proc/PID/ns` and among the pins.
     pub fn file_name(self) -> &'static str {
@@ -50,6 +54,7 @@ impl Namespace {
             Self::Net => "net",
             Self::Ipc => "ipc",
             Self::Uts => "uts",
+            Self::User => "user",
         }
     }
 
@@ -58,12 +63,13 @@ impl Namespace {
             Self::Net => CloneFlags::CLONE_NEWNET,
             Self::Ipc => CloneFlags::CLONE_NEWIPC,
             Self::Uts => CloneFlags::CLONE_NEWUTS,
+            Self::User => CloneFlags::CLONE_NEWUSER,
         }
     }
 }
 
 /// Which namespaces a sandbox has of its own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NamespaceSet {
     /// Network.
     pub net: bool,
@@ -71,26 +77,34 @@ pub struct NamespaceSet {
     pub ipc: bool,
     /// UTS.
     pub uts: bool,
+    /// User, with these mappings; it owns the others.
+    pub user: Option<UserMappings>,
 }
 
 impl NamespaceSet {
     /// Whether `kind` is in it.
-    pub fn contains(self, kind: Namespace) -> bool {
+    pub fn contains(&self, kind: Namespace) -> bool {
         match kind {
             Namespace::Net => self.net,
             Namespace::Ipc => self.ipc,
             Namespace::Uts => self.uts,
+            Namespace::User => self.user.is_some(),
         }
     }
 
     /// Those in it.
-    pub fn iter(self) -> impl Iterator<Item = Namespace> {
+    pub fn iter(&self) -> impl Iterator<Item = Namespace> {
         Namespace::ALL
             .into_iter()
             .filter(move |kind| self.contains(*kind))
     }
 
-    fn owns(self, scope: Scope) -> bool {
+    /// Those in it that a thread can enter.
+    fn for_threads(&self) -> impl Iterator<Item = Namespace> {
+        self.iter().filter(|kind| *kind != Namespace::User)
+    }
+
+    fn owns(&self, scope: Scope) -> bool {
         match scope {
             Scope::Net => self.net,
             Scope::Ipc => self.ipc,
@@ -145,6 +159,18 @@ pub enum NamespaceError {
     Unshare {
         /// Which.
         set: NamespaceSet,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel gave no user namespace.
+    #[error("making a user namespace of the sandbox")]
+    Users(#[source] UsersError),
+    /// The new namespaces could not be entered.
+    #[error("entering the new {} namespace", kind.file_name())]
+    Enter {
+        /// Which.
+        kind: Namespace,
         /// Why.
         #[source]
         source: io::Error,
@@ -271,7 +297,7 @@ struct Plan {
 impl Plan {
     fn new(dir: &Path, set: NamespaceSet, setup: &Setup) -> Result<Self, NamespaceError> {
         if let Some(hostname) = &setup.hostname {
-            check_hostname(hostname, set).map_err(|reason| NamespaceError::Hostname {
+            check_hostname(hostname, &set).map_err(|reason| NamespaceError::Hostname {
                 hostname: hostname.clone(),
                 reason,
             })?;
@@ -314,28 +340,58 @@ impl Plan {
     fn make_and_pin(&self) -> Result<(), NamespaceError> {
         let flags = self
             .set
-            .iter()
+            .for_threads()
             .fold(CloneFlags::empty(), |all, kind| all | kind.flag());
-        nix::sched::unshare(flags).map_err(|e| NamespaceError::Unshare {
-            set: self.set,
-            source: e.into(),
-        })?;
+        // Held until all is pinned: nothing else keeps the user namespace.
+        let users = match &self.set.user {
+            None => {
+                nix::sched::unshare(flags).map_err(|e| NamespaceError::Unshare {
+                    set: self.set.clone(),
+                    source: e.into(),
+                })?;
+                None
+            }
+            Some(mappings) => Some(self.enter(mappings, flags)?),
+        };
         if let Some(hostname) = &self.hostname {
             nix::unistd::sethostname(hostname).map_err(|e| NamespaceError::SetHostname {
                 hostname: hostname.clone(),
                 source: e.into(),
             })?;
         }
+        let root = self.set.user.as_ref().and_then(UserMappings::root);
         for sysctl in &self.sysctls {
-            sysctl.write()?;
+            sysctl.write(root)?;
         }
         if self.set.net {
             netlink::link_up("lo").map_err(NamespaceError::Loopback)?;
         }
-        self.set.iter().try_for_each(|kind| self.pin(kind))
+        for kind in self.set.for_threads() {
+            let own = Path::new("/proc/thread-self/ns").join(kind.file_name());
+            self.pin(kind, &own)?;
+        }
+        match &users {
+            Some(users) => self.pin(Namespace::User, &users.path("user")),
+            None => Ok(()),
+        }
     }
 
-    fn pin(&self, kind: Namespace) -> Result<(), NamespaceError> {
+    /// Makes the namespaces with a user namespace that owns them, and enters all but that one.
+    fn enter(&self, mappings: &UserMappings, flags: CloneFlags) -> Result<Users, NamespaceError> {
+        let users = Users::create(mappings, flags).map_err(NamespaceError::Users)?;
+        for kind in self.set.for_threads() {
+            let file = users
+                .open(kind.file_name())
+                .map_err(NamespaceError::Users)?;
+            nix::sched::setns(file, kind.flag()).map_err(|e| NamespaceError::Enter {
+                kind,
+                source: e.into(),
+            })?;
+        }
+        Ok(users)
+    }
+
+    fn pin(&self, kind: Namespace, from: &Path) -> Result<(), NamespaceError> {
         let path = self.dir.join(kind.file_name());
         File::options()
             .write(true)
@@ -346,9 +402,8 @@ impl Plan {
                 path: path.clone(),
                 source,
             })?;
-        let from = Path::new("/proc/thread-self/ns").join(kind.file_name());
         let none = None::<&Path>;
-        nix::mount::mount(Some(&from), &path, none, MsFlags::MS_BIND, none).map_err(|e| {
+        nix::mount::mount(Some(from), &path, none, MsFlags::MS_BIND, none).map_err(|e| {
             NamespaceError::Mount {
                 path,
                 source: e.into(),
@@ -401,7 +456,7 @@ fn is_mount(path: &Path) -> io::Result<bool> {
         .contains(rustix::fs::StatxAttributes::MOUNT_ROOT))
 }
 
-fn check_hostname(hostname: &str, set: NamespaceSet) -> Result<(), &'static str> {
+fn check_hostname(hostname: &str, set: &NamespaceSet) -> Result<(), &'static str> {
     if !set.uts {
         return Err("needs a UTS namespace of the pod's own");
     }

@@ -2,7 +2,13 @@
 
 use std::{fs::File, io::Write, os::fd::OwnedFd, path::PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::{
+    fs::{Mode, OFlags, ResolveFlags},
+    process::Uid,
+    thread::set_thread_res_uid,
+};
+
+use crate::id_map::Owner;
 
 /// Longest name and longest value accepted, in bytes.
 const MAX_NAME: usize = 256;
@@ -148,9 +154,17 @@ impl Sysctl {
         })
     }
 
-    /// Sets it in the namespaces of the calling thread, which must not be the host's.
-    pub(super) fn write(&self) -> Result<(), SysctlError> {
-        self.try_write().map_err(|source| SysctlError::Write {
+    /// Sets it in the namespaces of the calling thread, which must not be the host's. `root` is the root
+    /// user of the user namespace that owns them, where that is not the host's.
+    pub(super) fn write(&self, root: Option<Owner>) -> Result<(), SysctlError> {
+        let written = match (self.try_write(), root) {
+            // Some are for that user alone: of a namespace's owner, not of the host's root.
+            (Err(e), Some(root)) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+                as_user(root, || self.try_write())
+            }
+            (written, _) => written,
+        };
+        written.map_err(|source| SysctlError::Write {
             name: self.name.clone(),
             value: self.value.clone(),
             path: self.path.clone(),
@@ -178,6 +192,15 @@ impl Sysctl {
         }
         Ok(())
     }
+}
+
+/// Does something as another user, as far as the calling thread is concerned; its privileges rest meanwhile.
+fn as_user<T>(user: Owner, f: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
+    let own = rustix::process::geteuid();
+    set_thread_res_uid(None, Uid::from_raw(user.uid), None)?;
+    let done = f();
+    set_thread_res_uid(None, own, None)?;
+    done
 }
 
 /// The namespace of the parameter at `path`; `None` for the machine's.

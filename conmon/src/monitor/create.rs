@@ -9,11 +9,15 @@ use std::{
 };
 
 use corten_conmon::{
-    config::{Config, Stdin},
+    config::{Config, Stdin, StdioOwner},
     ctl::{CreateFailure, MAX_STDERR, Stage},
     record::ExitStatus,
 };
-use rustix::{net::SocketType, pipe::PipeFlags};
+use rustix::{
+    fs::{FileType, Gid, Uid},
+    net::SocketType,
+    pipe::PipeFlags,
+};
 
 use super::{control::Listener, pidfile, setup::failure, sys, terminal, tree};
 
@@ -70,8 +74,13 @@ pub(crate) fn begin(config: Config, oom_score: Option<[u8; 8]>) -> Result<Creati
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|error| setup("making a pipe", &error))
     };
 
+    let give = |fd: &OwnedFd| {
+        give(fd, config.owner).map_err(|error| setup("giving a pipe to the container", &error))
+    };
+
     let mut command = command(&config.runtime, &config.bundle);
     let (stderr, theirs) = pipe()?;
+    give(&theirs)?;
     command.stderr(Stdio::from(theirs));
     // With a terminal these are the runtime's own, and nothing of the container's.
     let mut stdin = None;
@@ -79,10 +88,12 @@ pub(crate) fn begin(config: Config, oom_score: Option<[u8; 8]>) -> Result<Creati
     command.stdin(Stdio::null()).stdout(Stdio::null());
     if console.is_none() {
         let (ours, theirs) = pipe()?;
+        give(&theirs)?;
         command.stdout(Stdio::from(theirs));
         stdout = Some(ours);
         if config.stdin != Stdin::Closed {
             let (theirs, ours) = pipe()?;
+            give(&theirs)?;
             command.stdin(Stdio::from(theirs));
             stdin = Some(ours);
         }
@@ -113,6 +124,17 @@ pub(crate) fn begin(config: Config, oom_score: Option<[u8; 8]>) -> Result<Creati
         console,
         early: None,
     })
+}
+
+/// Gives a pipe to the container's user; anything else is not the container's own and stays as it is.
+pub(crate) fn give(fd: &OwnedFd, owner: Option<StdioOwner>) -> rustix::io::Result<()> {
+    let Some(owner) = owner else { return Ok(()) };
+    let stat = rustix::fs::fstat(fd)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
+        return Ok(());
+    }
+    let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+    rustix::fs::fchown(fd, Some(uid), Some(gid))
 }
 
 /// The runtime's command line, to be run in the bundle.

@@ -3,12 +3,13 @@
 use std::{
     io,
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Stdio,
     time::{Duration, Instant},
 };
 
 use corten_conmon::{
+    config::StdioOwner,
     ctl::{Exec, ExecEnd, MAX_EXECS},
     record::ExitStatus,
 };
@@ -46,6 +47,15 @@ struct Running {
     doom: Option<ExecEnd>,
 }
 
+/// What all execs of a container have in common.
+#[derive(Debug)]
+pub(crate) struct Home {
+    /// Where their runtimes run.
+    pub(crate) bundle: PathBuf,
+    /// Who their pipes are given to.
+    pub(crate) owner: Option<StdioOwner>,
+}
+
 /// News of an exec, for the client that asked for it.
 #[derive(Debug)]
 pub(crate) struct News {
@@ -78,13 +88,16 @@ impl Execs {
         (client, request): (u32, u64),
         exec: Exec,
         fds: Vec<OwnedFd>,
-        bundle: &Path,
+        home: &Home,
         oom_score: Option<[u8; 8]>,
     ) -> io::Result<()> {
         pidfile::clear(&exec.pid_file)?;
+        for fd in &fds {
+            create::give(fd, home.owner)?;
+        }
         let mut fds = fds.into_iter().map(Stdio::from);
         let mut next = || fds.next().unwrap_or_else(Stdio::null);
-        let mut command = create::command(&exec.runtime, bundle);
+        let mut command = create::command(&exec.runtime, &home.bundle);
         command.stdin(if exec.stdin { next() } else { Stdio::null() });
         command.stdout(next()).stderr(next());
         let runtime = sys::spawn(&mut command, oom_score)?;

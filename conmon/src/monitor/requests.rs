@@ -117,7 +117,7 @@ impl Monitor {
         }
         match self
             .execs
-            .begin(asker, exec, fds, &self.bundle, self.oom_score)
+            .begin(asker, exec, fds, &self.home, self.oom_score)
         {
             Ok(()) => Ok(None),
             Err(error) => {

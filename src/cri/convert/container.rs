@@ -69,11 +69,14 @@ fn security(
     at: &At<'_>,
     given: api::LinuxContainerSecurityContext,
 ) -> Result<Security, FieldError> {
+    let (pid, users) =
+        namespaces::container(&at.field("namespace_options"), given.namespace_options)?;
     Ok(Security {
         seccomp: security::seccomp(at, given.seccomp.as_ref(), &given.seccomp_profile_path)?,
         apparmor: security::apparmor(at, given.apparmor.as_ref(), &given.apparmor_profile)?,
         privileged: given.privileged,
-        pid: namespaces::container_pid(&at.field("namespace_options"), given.namespace_options)?,
+        pid,
+        users,
         capabilities: capabilities::capabilities(&at.field("capabilities"), given.capabilities)?,
         user: user::run_as(
             at,

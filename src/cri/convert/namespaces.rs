@@ -5,8 +5,9 @@ use super::{
     id_map, number,
 };
 use crate::{
+    container::spec::Users,
     cri::api,
-    pod::spec::{Namespaces, PidMode, Shared, UserMappings},
+    pod::spec::{IdMapping, Namespaces, PidMode, Shared, UserMappings},
 };
 
 /// Namespaces of a sandbox. Without options each is the pod's, as the protocol's zero values say.
@@ -24,20 +25,48 @@ pub fn pod(at: &At<'_>, given: Option<api::NamespaceOption>) -> Result<Namespace
             "is for containers, a sandbox has no container yet",
         ));
     }
+    if namespaces.user.is_some() {
+        with_users(at, &namespaces)?;
+    }
     Ok(namespaces)
 }
 
-/// Whose processes a container sees. Its other namespaces are the sandbox's, which is why they are checked
-/// and no more.
-pub fn container_pid(
+/// What goes with a user namespace of the pod's own: its root may mount the kernel's file systems only for
+/// namespaces that belong to it.
+fn with_users(at: &At<'_>, namespaces: &Namespaces) -> Result<(), FieldError> {
+    let refuse = |field, what: &str| {
+        Err(at.field(field).bad(
+            "NODE",
+            format!("is not possible together with userns_options: nobody inside may mount {what}"),
+        ))
+    };
+    match namespaces {
+        Namespaces {
+            pid: PidMode::Node, ..
+        } => refuse("pid", "the host's /proc"),
+        Namespaces {
+            ipc: Shared::Node, ..
+        } => refuse("ipc", "the host's message queues"),
+        _ => Ok(()),
+    }
+}
+
+/// Whose processes a container sees, and the user namespace it expects. Its other namespaces are the
+/// sandbox's, which is why they are checked and no more.
+pub fn container(
     at: &At<'_>,
     given: Option<api::NamespaceOption>,
-) -> Result<PidMode, FieldError> {
+) -> Result<(PidMode, Users), FieldError> {
     let given = given.unwrap_or_default();
     shared(&at.field("network"), given.network)?;
     shared(&at.field("ipc"), given.ipc)?;
-    user(&at.field("userns_options"), given.userns_options.as_ref())?;
-    pid(at, &given)
+    let options = given.userns_options.as_ref();
+    let users = match user(&at.field("userns_options"), options)? {
+        Some(mappings) => Users::Mapped(mappings),
+        None if options.is_some() => Users::Node,
+        None => Users::Pod,
+    };
+    Ok((pid(at, &given)?, users))
 }
 
 /// The options of a sandbox, back to the protocol.
@@ -118,11 +147,14 @@ fn user(
     }
 }
 
-/// Mappings of a namespace: root must be among them, or nothing could be set up inside.
-fn whole(
-    at: &At<'_>,
-    given: &[api::IdMapping],
-) -> Result<Vec<crate::pod::spec::IdMapping>, FieldError> {
+/// Mappings of a namespace: one range that begins with root, or nothing could be set up inside.
+fn whole(at: &At<'_>, given: &[api::IdMapping]) -> Result<Vec<IdMapping>, FieldError> {
+    if given.len() > 1 {
+        return Err(at.wrong(format!(
+            "has {} mappings, only a single one is supported",
+            given.len()
+        )));
+    }
     let mappings = id_map::mappings(at, given)?;
     if !mappings.iter().any(|m| m.container_id == 0) {
         return Err(at.wrong("does not map ID 0 of the container"));
@@ -185,8 +217,9 @@ mod tests {
     #[test]
     fn targets() {
         let target =
-            |id: &str| container_pid(&AT, Some(option(Mode::Pod, Mode::Target, Mode::Pod, id)));
-        assert_eq!(target("ab12"), Ok(PidMode::Target("ab12".into())));
+            |id: &str| container(&AT, Some(option(Mode::Pod, Mode::Target, Mode::Pod, id)));
+        let wanted = (PidMode::Target("ab12".into()), Users::Pod);
+        assert_eq!(target("ab12"), Ok(wanted));
         assert_eq!(
             target("").unwrap_err().to_string(),
             "ns.target_id: is empty"
@@ -202,7 +235,7 @@ mod tests {
                 container_id,
                 length: 10,
             }];
-            let mut o = option(Mode::Pod, Mode::Container, Mode::Node, "");
+            let mut o = option(Mode::Pod, Mode::Container, Mode::Pod, "");
             o.userns_options = Some(api::UserNamespace {
                 mode: mode as i32,
                 uids: map.clone(),
@@ -226,6 +259,73 @@ mod tests {
             "ns.userns_options.uids: does not map ID 0 of the container"
         );
         assert!(error(with(Mode::Node, 0)).contains("its mode is NODE"));
-        assert!(error(with(Mode::Container, 0)).contains("POD or NODE"));
+        for mode in [Mode::Container, Mode::Target] {
+            let error = error(with(mode, 0));
+            assert!(error.starts_with("ns.userns_options.mode"), "{error}");
+            assert!(error.contains("POD or NODE"), "{error}");
+        }
+
+        let mut twice = with(Mode::Pod, 0);
+        let gids = &mut twice.userns_options.as_mut().unwrap().gids;
+        gids.push(api::IdMapping {
+            host_id: 5000,
+            container_id: 10,
+            length: 10,
+        });
+        assert_eq!(
+            error(twice),
+            "ns.userns_options.gids: has 2 mappings, only a single one is supported"
+        );
+        let mut none = with(Mode::Pod, 0);
+        none.userns_options.as_mut().unwrap().gids.clear();
+        assert_eq!(
+            error(none),
+            "ns.userns_options.gids: does not map ID 0 of the container"
+        );
+        let mut long = with(Mode::Pod, 0);
+        long.userns_options.as_mut().unwrap().uids[0].length = u32::MAX;
+        assert!(error(long).starts_with("ns.userns_options.uids[0].host_id: 1000 leaves no room"));
+        for field in ["pid", "ipc"] {
+            let mut host = with(Mode::Pod, 0);
+            match field {
+                "pid" => host.pid = Mode::Node as i32,
+                _ => host.ipc = Mode::Node as i32,
+            }
+            let error = error(host);
+            assert!(
+                error.starts_with(&format!("ns.{field}: \"NODE\"")),
+                "{error}"
+            );
+        }
+        let mut host = with(Mode::Pod, 0);
+        host.network = Mode::Node as i32;
+        assert!(pod(&AT, Some(host)).is_ok());
+    }
+
+    #[test]
+    fn containers_say_whose_users_they_expect() {
+        let users = |options: Option<api::UserNamespace>| {
+            let mut o = option(Mode::Pod, Mode::Pod, Mode::Pod, "");
+            o.userns_options = options;
+            container(&AT, Some(o)).map(|(_, users)| users)
+        };
+        assert_eq!(users(None), Ok(Users::Pod));
+        let of = |mode: Mode| api::UserNamespace {
+            mode: mode as i32,
+            ..Default::default()
+        };
+        assert_eq!(users(Some(of(Mode::Node))), Ok(Users::Node));
+        assert!(users(Some(of(Mode::Pod))).is_err());
+        let map = vec![api::IdMapping {
+            host_id: 7,
+            container_id: 0,
+            length: 1,
+        }];
+        let mapped = users(Some(api::UserNamespace {
+            mode: Mode::Pod as i32,
+            uids: map.clone(),
+            gids: map,
+        }));
+        assert!(matches!(mapped, Ok(Users::Mapped(m)) if m.root().is_some()));
     }
 }

@@ -132,6 +132,7 @@ impl Bundle {
             pid_file: pid_file.clone(),
             console_socket: None,
             stdin: Stdin::Closed,
+            owner: None,
             log: Some(LogConfig {
                 path: self.path("log"),
                 max_size: None,

@@ -167,7 +167,7 @@ async fn links_in_the_root_lead_nowhere_else() {
         std::fs::remove_dir_all(case.rootfs.join(name)).unwrap();
         std::os::unix::fs::symlink(outside.path(), case.rootfs.join(name)).unwrap();
         // The runtime would make files by name wherever the first three lead.
-        let prepared = crate::oci::rootfs::prepare(&case.rootfs, []);
+        let prepared = crate::oci::rootfs::prepare(&case.rootfs, [], None);
         assert_eq!(prepared.is_ok(), name == "etc", "{name}");
         case.container.command = vec!["/bin/id".into()];
         let spec = case.build().unwrap().spec;

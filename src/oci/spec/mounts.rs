@@ -4,13 +4,10 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Mount;
 
-use super::{
-    SpecError, SpecInput,
-    namespaces::{is_mapped, mappings},
-    paths::clean,
-};
+use super::{SpecError, SpecInput, namespaces::mappings, paths::clean};
 use crate::{
     container::spec::{Propagation, ReadOnly},
+    id_map::is_mapped,
     oci::mount::ResolvedMount,
     pod::spec::Shared,
 };

@@ -1,17 +1,20 @@
 use super::*;
+use crate::id_map::IdMapping;
 use nix::sched::setns;
+use std::os::unix::fs::MetadataExt;
 
 const ALL: NamespaceSet = NamespaceSet {
     net: true,
     ipc: true,
     uts: true,
+    user: None,
 };
 
 /// Runs `f` on a thread that has entered the pinned namespaces.
 fn inside<T: Send + 'static>(dir: &Path, f: impl FnOnce() -> T + Send + 'static) -> T {
     let dir = dir.to_owned();
     std::thread::spawn(move || {
-        for kind in Namespace::ALL {
+        for kind in ALL.iter() {
             if let Ok(file) = File::open(dir.join(kind.file_name())) {
                 setns(file, kind.flag()).unwrap();
             }
@@ -65,7 +68,7 @@ async fn are_set_up_pinned_and_let_go() {
         ]),
     };
     create_pinned(&dir, ALL, &setup).await.unwrap();
-    for kind in Namespace::ALL {
+    for kind in ALL.iter() {
         assert!(is_pinned(&dir.join(kind.file_name())));
     }
     let read = |path: &'static str| inside(&dir, move || fs::read_to_string(path).unwrap());
@@ -131,6 +134,80 @@ async fn a_failure_leaves_nothing() {
         assert!(error.to_string().contains(name), "{error}");
         assert!(!dir.exists());
     }
+    assert_eq!(mounts_below(&root.path()), 1);
+}
+
+fn mapped(first: u32) -> NamespaceSet {
+    let list = vec![IdMapping {
+        host_id: first,
+        container_id: 0,
+        length: 65536,
+    }];
+    NamespaceSet {
+        user: Some(UserMappings {
+            uids: list.clone(),
+            gids: list,
+        }),
+        ..ALL
+    }
+}
+
+#[tokio::test]
+async fn a_user_namespace_owns_the_others() {
+    let root = Root::new();
+    let dir = root.path().join("pod");
+    let setup = Setup {
+        hostname: Some("mapped".into()),
+        sysctls: BTreeMap::from([
+            ("kernel.shmmax".into(), "123456".into()),
+            ("fs.mqueue.msg_max".into(), "7".into()),
+            ("kernel.domainname".into(), "example.test".into()),
+            ("net.ipv4.ip_unprivileged_port_start".into(), "80".into()),
+        ]),
+    };
+    create_pinned(&dir, mapped(200_000), &setup).await.unwrap();
+    let user = fs::metadata(dir.join("user")).unwrap();
+    for kind in ALL.iter() {
+        let path = dir.join(kind.file_name());
+        assert!(is_pinned(&path));
+        let owner = owner_of(&path);
+        assert_eq!(owner, (user.dev(), user.ino()), "{kind:?}");
+    }
+    let read = |path: &'static str| inside(&dir, move || fs::read_to_string(path).unwrap());
+    assert_eq!(read("/proc/sys/kernel/hostname"), "mapped\n");
+    assert_eq!(read("/proc/sys/kernel/domainname"), "example.test\n");
+    assert_eq!(read("/proc/sys/kernel/shmmax"), "123456\n");
+    assert_eq!(read("/proc/sys/fs/mqueue/msg_max"), "7\n");
+    assert_eq!(
+        read("/proc/sys/net/ipv4/ip_unprivileged_port_start"),
+        "80\n"
+    );
+    unpin(&dir).await.unwrap();
+    assert_eq!(mounts_below(&root.path()), 1);
+}
+
+/// Device and inode of the user namespace that owns a pinned one.
+fn owner_of(path: &Path) -> (u64, u64) {
+    let file = File::open(path).unwrap();
+    let owner = crate::sys::users::owner(&file).unwrap();
+    let data = owner.metadata().unwrap();
+    (data.dev(), data.ino())
+}
+
+#[tokio::test]
+async fn a_failure_with_a_user_namespace_leaves_nothing() {
+    let root = Root::new();
+    let dir = root.path().join("pod");
+    let setup = Setup {
+        hostname: None,
+        sysctls: BTreeMap::from([("kernel.shmmax".into(), "not a number".into())]),
+    };
+    let error = create_pinned(&dir, mapped(200_000), &setup).await;
+    assert!(error.unwrap_err().to_string().contains("kernel.shmmax"));
+    assert!(!dir.exists());
+    let error = create_pinned(&dir, mapped(u32::MAX - 10), &Setup::default()).await;
+    assert!(matches!(error, Err(NamespaceError::Users(_))));
+    assert!(!dir.exists());
     assert_eq!(mounts_below(&root.path()), 1);
 }
 

@@ -102,6 +102,7 @@ pub(crate) fn container() -> ContainerSpec {
         security: Security {
             privileged: false,
             pid: PidMode::Container,
+            users: Default::default(),
             capabilities: Capabilities::default(),
             user: RunAs::Image,
             supplemental_groups: vec![],
