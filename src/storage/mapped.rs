@@ -4,7 +4,6 @@
 //! somewhere while it looks the layers up by path. They cover the layers' own directories, in a mount
 //! namespace that only the mounting thread is in: nothing of them is left behind, whatever happens.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -26,8 +25,7 @@ pub(crate) fn detached(
 ) -> io::Result<OwnedFd> {
     aside::run(|| {
         let users = Users::mapping(users).map_err(io::Error::other)?;
-        // Only once each: a mount that maps already cannot be mapped again.
-        for lower in overlay.lower.iter().collect::<BTreeSet<_>>() {
+        for lower in &overlay.lower {
             let layer = mount::clone_mapped(lower, users.as_fd())?;
             mount::attach(layer.as_fd(), lower)?;
         }

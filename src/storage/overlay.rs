@@ -248,8 +248,7 @@ mod tests {
             chown(two.join("threes"), Some(3), Some(4)).unwrap();
             chown(&upper, Some(70_000), Some(70_000)).unwrap();
             let overlay = Overlay {
-                // One twice, as layers without a change are.
-                lower: vec![two.clone(), one.clone(), two.clone()],
+                lower: vec![two.clone(), one.clone()],
                 upper: Some((upper.clone(), work)),
                 users: Some(users.clone()),
                 ..Overlay::default()

@@ -29,6 +29,9 @@ pub enum UsersError {
     /// The mappings are none.
     #[error("ID mappings of the user namespace")]
     Mappings(#[source] IdMapError),
+    /// There are none.
+    #[error("a user namespace needs ID mappings of both users and groups")]
+    Unmapped,
     /// No child.
     #[error("making a user namespace (user.max_user_namespaces may be too low)")]
     Clone(#[source] io::Error),
@@ -68,6 +71,9 @@ impl Users {
     /// Makes a user namespace with these mappings, and those of `owned` to belong to it. Blocking, but brief.
     pub fn create(mappings: &UserMappings, owned: CloneFlags) -> Result<Self, UsersError> {
         for list in [&mappings.uids, &mappings.gids] {
+            if list.is_empty() {
+                return Err(UsersError::Unmapped);
+            }
             id_map::check(list).map_err(UsersError::Mappings)?;
         }
         let (pid, child) = sleeper(CloneFlags::CLONE_NEWUSER | owned).map_err(UsersError::Clone)?;
@@ -248,7 +254,7 @@ mod tests {
         assert!(matches!(error, UsersError::Mappings(_)), "{error}");
         let none = UserMappings::default();
         let error = Users::create(&none, CloneFlags::empty()).unwrap_err();
-        assert!(matches!(error, UsersError::Map { .. }), "{error}");
+        assert!(matches!(error, UsersError::Unmapped), "{error}");
         assert_eq!(children(), "");
     }
 }

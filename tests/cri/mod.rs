@@ -19,3 +19,4 @@ mod resources;
 mod sandboxes;
 mod service;
 mod stats;
+mod userns;

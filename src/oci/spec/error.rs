@@ -71,6 +71,11 @@ pub enum SpecError {
         /// What lacks it.
         by: &'static str,
     },
+    /// Mounts made in a user namespace stay there.
+    #[error(
+        "bidirectional propagation of the mount on {0:?} is not possible in a pod with a user namespace"
+    )]
+    UsersPropagation(PathBuf),
     /// An ID-mapped mount where it cannot be.
     #[error("ID-mapped mount on {0:?} is not supported by the runtime")]
     NoIdMappedMounts(PathBuf),

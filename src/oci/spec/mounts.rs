@@ -183,6 +183,9 @@ fn request(resolved: &ResolvedMount, input: &SpecInput<'_>) -> Result<Mount, Spe
     if to == Path::new("/") {
         return Err(SpecError::MountOnRoot(asked.container_path.clone()));
     }
+    if asked.propagation == Propagation::Bidirectional && input.pod.namespaces.user.is_some() {
+        return Err(SpecError::UsersPropagation(to));
+    }
     let mut options = vec!["rbind".to_owned()];
     options.push(
         match asked.propagation {
