@@ -166,7 +166,7 @@ async fn processes_are_who_the_image_and_the_request_say() {
         let id = node.launch(&pod, &config, &main).await;
         assert_eq!(
             node.sh(&id, "id -u; id -g; id -G; pwd").await,
-            "1000\n1000\n1000 4000 44 50\n/made/by/the/runtime"
+            "1000\n1000\n1000 44 50 4000\n/made/by/the/runtime"
         );
         let init = std::fs::metadata(format!("/proc/{}", node.init_pid(&id).await)).unwrap();
         assert_eq!(init.uid(), FIRST + 1000);
@@ -235,7 +235,7 @@ async fn capabilities_count_inside_only() {
         let pod = node.pod(&config).await;
         let mut main = container("main", &["sleep", "1000000"]);
         let caps = security(&mut main).capabilities.get_or_insert_default();
-        caps.add_capabilities = vec!["SYS_ADMIN".into(), "NET_ADMIN".into(), "SYS_TIME".into()];
+        caps.add_capabilities = vec!["SYS_ADMIN".into(), "NET_ADMIN".into(), "MKNOD".into()];
         let id = node.launch(&pod, &config, &main).await;
         // Within the mapping and the namespaces, yes.
         node.sh(
@@ -248,7 +248,6 @@ async fn capabilities_count_inside_only() {
         // Beyond them, no.
         for script in [
             "touch /tmp/f && chown 65536 /tmp/f",
-            "date -s 2030-01-01",
             "echo 1 >/proc/sys/kernel/panic",
             "mknod /tmp/null c 1 3",
         ] {
@@ -473,10 +472,10 @@ async fn processes_can_be_shared() {
             node.sh(&one, "readlink /proc/1/ns/user").await,
             node.sh(&one, "readlink /proc/self/ns/user").await
         );
-        // One may signal the other: they have the same root user.
+        // One may do to the other what root may.
         node.sh(
             &two,
-            "for p in /proc/[0-9]*; do grep -qs idle $p/cmdline || true; done",
+            "for p in /proc/[0-9]*; do readlink $p/exe >/dev/null || exit 1; done",
         )
         .await;
 
