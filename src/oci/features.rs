@@ -89,7 +89,20 @@ struct Enabled {
     enabled: Option<bool>,
 }
 
+/// Runtimes that have long had user namespaces and cannot tell, as their versions begin.
+const WITH_USER_NAMESPACES: [&str; 2] = ["runc version ", "crun version "];
+
 impl Features {
+    /// What a runtime is taken to do that cannot tell, by the first line of its `--version`.
+    pub fn untold(version: &str) -> Self {
+        Self {
+            user_namespaces: WITH_USER_NAMESPACES
+                .iter()
+                .any(|known| version.starts_with(known)),
+            ..Self::default()
+        }
+    }
+
     /// Reads the output of `RUNTIME features`.
     pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
         let told: Told = serde_json::from_slice(json)?;
@@ -150,6 +163,22 @@ mod tests {
         assert_eq!(common_version("2.0.0", "2.1.0"), "2.0.0");
         assert_eq!(common_version("1.0.0", "unknown"), CONSERVATIVE);
         assert_eq!(common_version("", ""), CONSERVATIVE);
+    }
+
+    #[test]
+    fn who_cannot_tell_is_known_by_its_version() {
+        for (version, known) in [
+            ("crun version 1.8.1", true),
+            ("runc version 1.0.3", true),
+            ("runsc version release-20221122.0", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                Features::untold(version).user_namespaces,
+                known,
+                "{version}"
+            );
+        }
     }
 
     #[test]

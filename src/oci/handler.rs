@@ -265,8 +265,8 @@ async fn ask(path: &Path) -> Result<Told, RuntimeError> {
         .to_owned();
     // A runtime without this command fails, or prints its help: both mean that it cannot tell.
     let features = match run::ask(path, "features").await {
-        Ok(json) => Features::parse(&json).unwrap_or_default(),
-        Err(RuntimeError::Failed { .. }) => Features::default(),
+        Ok(json) => Features::parse(&json).unwrap_or_else(|_| Features::untold(&version)),
+        Err(RuntimeError::Failed { .. }) => Features::untold(&version),
         Err(e) => return Err(e),
     };
     let told = Told { version, features };

@@ -10,8 +10,8 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::support::{
-    Entry, Mounted, Node, Packing, busybox, container, image_spec, namespaces, node, pod,
-    pod_linux, pod_net, run, security, shell,
+    Entry, Mounted, Node, Options, Packing, busybox, container, image_spec, namespaces, node,
+    node_with, pod, pod_linux, pod_net, run, security, shell,
 };
 
 /// First ID of the host that the tests' pods have, and how many.
@@ -679,6 +679,82 @@ async fn handlers_say_that_they_can() {
                 ..
             })
         ));
+    })
+    .await;
+}
+
+/// Which of the two depends on the machine: the file system of its temporary directory, and its kernel.
+#[tokio::test]
+async fn a_pod_is_made_or_refused_as_the_status_says() {
+    node(async |node| {
+        let reply = node
+            .runtime()
+            .status(StatusRequest::default())
+            .await
+            .unwrap();
+        let handlers = reply.into_inner().runtime_handlers;
+        let default = handlers.iter().find(|h| h.name.is_empty()).unwrap();
+        let mut config = pod("as-said");
+        namespaces(&mut config).userns_options = Some(users(FIRST));
+        if default.features.unwrap().user_namespaces {
+            let (_, id) = idle(node, &config).await;
+            let map = node.exec(&id, &["cat", "/proc/self/uid_map"]).await;
+            assert!(map.contains("200000"), "{map}");
+        } else {
+            let error = node.try_pod(&config).await.unwrap_err();
+            assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
+            let root = node.root();
+            for words in [
+                "userns_options",
+                "this node",
+                "cannot map IDs",
+                root.to_str().unwrap(),
+            ] {
+                assert!(error.message().contains(words), "{error}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_runtime_without_them_is_told_apart() {
+    let scratch = crate::support::Scratch::new();
+    let simple = scratch.file(
+        "simple",
+        "#!/bin/sh\nif [ \"$1\" = features ]; then\n\
+         echo '{\"ociVersionMax\": \"1.0.2\", \"linux\": {\"namespaces\": [\"pid\", \"mount\"]}}'\n\
+         else exec runc \"$@\"; fi\n",
+    );
+    std::fs::set_permissions(&simple, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let options = Options {
+        args: vec![
+            "--runtime=runc=/usr/sbin/runc".into(),
+            format!("--runtime=simple={}", simple.display()),
+        ],
+        ..Options::default()
+    };
+    node_with(options, async |node| {
+        let reply = node
+            .runtime()
+            .status(StatusRequest::default())
+            .await
+            .unwrap();
+        for handler in reply.into_inner().runtime_handlers {
+            let features = handler.features.unwrap();
+            assert_eq!(
+                features.user_namespaces,
+                handler.name != "simple",
+                "{handler:?}"
+            );
+        }
+        let config = mapped("simple");
+        let error = node.try_pod_by("simple", &config).await.unwrap_err();
+        assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
+        assert!(error.message().contains("userns_options"), "{error}");
+        assert!(error.message().contains("\"simple\""), "{error}");
+        assert!(node.pods(None).await.is_empty());
+        node.try_pod_by("runc", &config).await.unwrap();
     })
     .await;
 }
