@@ -4,6 +4,7 @@ mod attributes;
 mod bad_input;
 mod commands;
 mod devices;
+mod every_rpc;
 mod exec;
 mod handlers;
 mod hundred;

@@ -264,6 +264,11 @@ impl Node {
         self.start().await;
     }
 
+    /// The connection that its clients share.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     pub(crate) fn runtime(&self) -> RuntimeServiceClient<Channel> {
         RuntimeServiceClient::new(self.channel.clone()).max_decoding_message_size(80 << 20)
     }
