@@ -154,10 +154,11 @@ impl Caller {
 
     /// A call that should be refused with a code.
     pub(super) async fn bad(&mut self, method: &str, request: Vec<u8>, code: Code) {
-        match self.answers::<()>(method, request.clone()).await {
-            Ok(_) => self.say(format!("{method} took {request:x?}")),
+        let shown = String::from_utf8_lossy(&request).into_owned();
+        match self.answers::<()>(method, request).await {
+            Ok(_) => self.say(format!("{method} took {shown:?}")),
             Err(status) if status.code() == code && !status.message().is_empty() => {}
-            Err(status) => self.say(format!("{method} refused {request:x?}, but with {status}")),
+            Err(status) => self.say(format!("{method} refused {shown:?}, but with {status}")),
         }
     }
 
