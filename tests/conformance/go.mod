@@ -4,7 +4,12 @@ go 1.26.2
 
 tool sigs.k8s.io/cri-tools/cmd/crictl
 
-require sigs.k8s.io/cri-tools v1.36.0
+require (
+	k8s.io/client-go v0.36.0
+	k8s.io/cri-api v0.36.0
+	k8s.io/cri-client v0.36.0
+	sigs.k8s.io/cri-tools v1.36.0
+)
 
 require (
 	cyphar.com/go-pathrs v0.2.1 // indirect
@@ -80,10 +85,7 @@ require (
 	k8s.io/api v0.36.0 // indirect
 	k8s.io/apimachinery v0.36.0 // indirect
 	k8s.io/cli-runtime v0.36.0 // indirect
-	k8s.io/client-go v0.36.0 // indirect
 	k8s.io/component-base v0.36.0 // indirect
-	k8s.io/cri-api v0.36.0 // indirect
-	k8s.io/cri-client v0.36.0 // indirect
 	k8s.io/klog/v2 v2.140.0 // indirect
 	k8s.io/kube-openapi v0.0.0-20260319004828-5883c5ee87b9 // indirect
 	k8s.io/kubectl v0.36.0 // indirect

@@ -2,12 +2,15 @@
 //
 //	nginx, httpd   a web server with one page; its argument is the port
 //	effective-uid  prints its effective user, which its file's set-user-ID bit may have changed
+//	echo           sends back what comes over a connection; its argument is the port
 //	pause          waits to be ended
 package main
 
 import (
 	"fmt"
+	"io"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -29,6 +32,8 @@ func main() {
 	switch name := filepath.Base(path); name {
 	case "nginx", "httpd":
 		log.Fatalf("%s: %v", name, serve(path, name))
+	case "echo":
+		log.Fatalf("echo: %v", echo())
 	case "effective-uid":
 		fmt.Printf("Effective uid: %d\n", os.Geteuid())
 	case "pause":
@@ -45,12 +50,17 @@ func ending() <-chan os.Signal {
 	return signals
 }
 
+// port reads the only argument.
+func port() (uint64, error) {
+	if len(os.Args) != 2 {
+		return 0, fmt.Errorf("%d arguments, not just a port", len(os.Args)-1)
+	}
+	return strconv.ParseUint(os.Args[1], 10, 16)
+}
+
 // serve leaves its process ID where web servers do, takes their title and serves one page.
 func serve(path, name string) error {
-	if len(os.Args) != 2 {
-		return fmt.Errorf("%d arguments, not just a port", len(os.Args)-1)
-	}
-	port, err := strconv.ParseUint(os.Args[1], 10, 16)
+	port, err := port()
 	if err != nil {
 		return err
 	}
@@ -71,4 +81,29 @@ func serve(path, name string) error {
 
 func page(answer http.ResponseWriter, request *http.Request) {
 	fmt.Fprintf(answer, "<!doctype html><title>Test</title><p>%s was asked for %q.</p>\n", request.Host, request.URL.Path)
+}
+
+// echo says when it has sent all back, as its other side does.
+func echo() error {
+	port, err := port()
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+	if err != nil {
+		return err
+	}
+	fmt.Println("listening")
+	for {
+		connection, err := listener.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer connection.Close()
+			if _, err := io.Copy(connection, connection); err != nil {
+				log.Printf("echo: %v", err)
+			}
+		}()
+	}
 }

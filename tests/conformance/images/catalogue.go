@@ -19,6 +19,8 @@ func catalogue(base *layer, guest string) []image {
 		server(tools+"hostnet-nginx-"+runtime.GOARCH, "nginx", "12003", base, guest),
 		server(tests+"httpd:2.4.39-4", "httpd", "80", base, guest),
 		{[]string{tests + "nonewprivs:1.3"}, []*layer{base, setuid(guest)}, map[string]any{"Cmd": []string{"/effective-uid"}}},
+		// This one is for the tests with a kubelet's clients.
+		{[]string{tools + "echo"}, []*layer{base, alone("usr/sbin/echo", guest)}, map[string]any{"Cmd": []string{"/usr/sbin/echo", "7"}}},
 		// Users, as an image can name them.
 		{[]string{tools + "test-image-user-uid"}, []*layer{base}, as("1002")},
 		{[]string{tools + "test-image-user-username"}, []*layer{base}, as("www-data")},
