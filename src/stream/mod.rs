@@ -1,3 +1,5 @@
 //! Streams between clients and containers: exec, attach and port forwarding.
 
+pub mod resize;
 pub mod session;
+pub mod status;
