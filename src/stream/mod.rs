@@ -2,4 +2,5 @@
 
 pub mod resize;
 pub mod session;
+pub mod spdy;
 pub mod status;
