@@ -14,6 +14,7 @@ use std::{
 };
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
@@ -37,6 +38,7 @@ use crate::{
     services::Services,
     storage::{Storage, StorageError},
     store::{Store, StoreError},
+    stream::{self, server::StreamError},
     sys::{
         cgroup,
         namespaces::{self, NamespaceError},
@@ -91,6 +93,9 @@ pub enum DaemonError {
     /// Pinned namespaces.
     #[error("preparing the directory of namespaces")]
     Namespaces(#[from] NamespaceError),
+    /// Streams.
+    #[error("serving streams")]
+    Streams(#[from] StreamError),
     /// Server.
     #[error("serving")]
     Server(#[from] ServeError),
@@ -125,14 +130,31 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
     for aside in &recovered.set_aside {
         warn!("unreadable record set aside: {aside}");
     }
-    let backend = Arc::new(Backend::new(pods, &config, recovered.set_aside.clone()));
+    let streaming = stream::server::Server::bind(settings::streams(&config)).await?;
+    let behind = Arc::new(stream::behind::Node::new(pods.clone()));
+    let backend = Arc::new(Backend::new(
+        pods,
+        streaming.streams(),
+        &config,
+        recovered.set_aside.clone(),
+    ));
     let left = leftovers::find(&services, &recovered);
     let socket = Socket::bind(config.listen.path())?;
     leftovers::remove_later(services.clone(), left);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     info!(socket = %config.listen.path().display(), "serving");
     let drain = config.drain_timeout;
+    let stopping = CancellationToken::new();
+    let streams = tokio::spawn(streaming.run(behind, stopping.clone(), drain));
+    let stop = async {
+        stop.await;
+        // Streams end with the daemon: they do not wait for requests under way.
+        stopping.cancel();
+    };
     let drained = server::serve(socket, backend, Arc::new(()), stop, drain).await?;
+    if let Err(error) = streams.await {
+        warn!(%error, "the streaming server broke off");
+    }
     match drained {
         Drained::Whole => info!("stopped; containers run on"),
         Drained::Cut => warn!("stopped with requests under way; containers run on"),

@@ -111,10 +111,20 @@ impl Loaded {
         for (key, span) in [
             ("create_timeout", config.create_timeout),
             ("cni_timeout", config.cni_timeout),
+            ("stream_creation_timeout", config.stream_creation_timeout),
         ] {
             if span.is_zero() {
                 return Err(self.wrong(key, "must be longer than nothing".into()));
             }
+        }
+        let cert = config.stream_tls_cert.is_some();
+        if cert != config.stream_tls_key.is_some() {
+            let problem = "goes together with stream_tls_key; set both or neither";
+            return Err(self.wrong("stream_tls_cert", problem.into()));
+        }
+        if config.stream_tls_client_ca.is_some() && !cert {
+            let problem = "is of no use without stream_tls_cert and stream_tls_key";
+            return Err(self.wrong("stream_tls_client_ca", problem.into()));
         }
         Ok(())
     }
@@ -183,6 +193,10 @@ mod tests {
         assert!(problem(systemd).contains("corten.slice"));
         assert!(problem(|c| c.max_parallel_downloads = 0).contains("at least 1"));
         assert!(problem(|c| c.runtimes = Runtimes([].into())).contains("runc"));
+        let lone = problem(|c| c.stream_tls_key = Some("/key".into()));
+        assert!(lone.contains("set both"), "{lone}");
+        let lone = problem(|c| c.stream_tls_client_ca = Some("/ca".into()));
+        assert!(lone.contains("no use"), "{lone}");
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Every option of the daemon. This table is the only place that names one.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use super::{
     runtime::Runtimes,
     table::options,
     types::{
-        Capability, CgroupManager, DeviceSpec, LogFilter, LogFormat, Program, Rlimit, Size,
-        UnixAddress,
+        Capability, CgroupManager, DeviceSpec, IpAddress, LogFilter, LogFormat, Program, Rlimit,
+        Size, UnixAddress,
     },
 };
 
@@ -179,5 +179,31 @@ options! {
 
         /// Publish the host ports that pods ask for. Turn off where a CNI plugin does it.
         host_ports: bool = true, "host-ports" "BOOL";
+    }
+
+    "Streams" {
+        /// Address the streams of exec, attach and port forwarding are served on. They are for the kubelet
+        /// of this machine: where another address is needed, set stream_tls_cert too.
+        stream_address: IpAddress = IpAddress(Ipv4Addr::LOCALHOST.into()), "stream-address" "ADDRESS";
+
+        /// Port the streams are served on; 0 takes any that is free.
+        stream_port: u16 = 0, "stream-port" "PORT";
+
+        /// Certificate of the streaming server in PEM, read again whenever it changes. Empty: no TLS.
+        stream_tls_cert: Option<PathBuf> = None, "stream-tls-cert" "FILE";
+
+        /// Key of that certificate in PEM.
+        stream_tls_key: Option<PathBuf> = None, "stream-tls-key" "FILE";
+
+        /// Authorities, in PEM, of which a client of streams must have a certificate.
+        /// Empty: clients need none.
+        stream_tls_client_ca: Option<PathBuf> = None, "stream-tls-client-ca" "FILE";
+
+        /// How long a stream may carry nothing before it is ended; 0 waits for ever.
+        stream_idle_timeout: Option<Duration> = Some(Duration::from_secs(4 * 3600)),
+            "stream-idle-timeout" "DURATION";
+
+        /// How long a client may take to open all the streams it asked for.
+        stream_creation_timeout: Duration = Duration::from_secs(30), "stream-creation-timeout" "DURATION";
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -50,6 +51,25 @@ impl FromStr for UnixAddress {
 impl fmt::Display for UnixAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "unix://{}", self.0.display())
+    }
+}
+
+/// An IP address of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IpAddress(pub IpAddr);
+
+impl FromStr for IpAddress {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map(Self)
+            .map_err(|_| "is not an IP address; write one like 127.0.0.1 or ::1".into())
+    }
+}
+
+impl fmt::Display for IpAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -442,6 +462,7 @@ text_setting!(
     Rlimit: "a limit in quotes, like \"nofile=1024:4096\"",
     DeviceSpec: "a device in quotes, like \"/dev/fuse\"",
     Capability: "a capability in quotes, like \"KILL\"",
+    IpAddress: "an IP address in quotes, like \"127.0.0.1\"",
 );
 
 /// Empty text stands for none.

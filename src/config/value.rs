@@ -100,6 +100,19 @@ impl Setting for u32 {
     }
 }
 
+impl Setting for u16 {
+    const SHAPE: Shape = Shape::Number;
+    fn read(value: &Value) -> Result<Self, String> {
+        value
+            .as_integer()
+            .and_then(|number| Self::try_from(number).ok())
+            .ok_or_else(|| format!("is not a whole number from 0 to {}", Self::MAX))
+    }
+    fn write(&self) -> Value {
+        Value::Integer(i64::from(*self))
+    }
+}
+
 /// 0 stands for none.
 impl Setting for Option<u64> {
     const SHAPE: Shape = Shape::Number;

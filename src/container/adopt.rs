@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tracing::warn;
 
 use super::{
-    End, create,
+    End, create, exec,
     record::ContainerRecord,
     start,
     state::{ContainerState, ExitCause},
@@ -52,6 +52,9 @@ pub(crate) async fn adopt(services: &Arc<Services>, id: &Id, record: &ContainerR
     for attempt in 1.. {
         match monitor::adopt(&create::paths(services, id)).await {
             Ok(Adopted::Alive(monitor)) => {
+                let bundle = services.layout.bundle(id);
+                // Whether it could is no matter: the bundle goes with its container.
+                let _ = tokio::task::spawn_blocking(move || exec::remove_leftovers(&bundle)).await;
                 let started_at = match record.state {
                     ContainerState::Created { .. } => started_meanwhile(services, id, record).await,
                     _ => None,

@@ -1,6 +1,14 @@
 //! Running a further process in a container, to its end.
 
-use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, time::Duration};
+use std::{
+    ffi::OsString,
+    fs,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use oci_spec::runtime::{Process, Spec};
 
@@ -12,6 +20,22 @@ use crate::{
     services::Services,
 };
 
+/// What the names of an exec's files begin with.
+const PREFIX: &str = "exec-";
+
+/// A process that is ready to be run.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// Command line of the OCI runtime.
+    pub(crate) runtime_argv: Vec<OsString>,
+    /// The process as a file, which is there, and which whoever has this removes.
+    pub(crate) process_json: PathBuf,
+    /// File the runtime writes the process's number to.
+    pub(crate) pid_file: PathBuf,
+    /// Socket the runtime sends a terminal to, where one was asked for.
+    pub(crate) console: PathBuf,
+}
+
 /// Runs `command` in a running container, and kills it after `timeout`.
 pub async fn exec_sync(
     services: &Arc<Services>,
@@ -19,6 +43,27 @@ pub async fn exec_sync(
     command: Vec<String>,
     timeout: Option<Duration>,
 ) -> Result<ExecResult, ContainerError> {
+    let prepared = prepare(services, live, command, false).await?;
+    live.monitor
+        .exec(ExecRequest {
+            runtime_argv: prepared.runtime_argv,
+            process_json: prepared.process_json,
+            pid_file: prepared.pid_file,
+            timeout,
+            output_cap: usize::try_from(services.settings.exec_output_max).unwrap_or(usize::MAX),
+            drain: ExecRequest::DRAIN,
+        })
+        .await
+        .map_err(|error| ContainerError::Exec(create::in_runtimes_words(error)))
+}
+
+/// Prepares `command` to be run in a running container.
+pub(crate) async fn prepare(
+    services: &Arc<Services>,
+    live: &LiveContainer,
+    command: Vec<String>,
+    tty: bool,
+) -> Result<Prepared, ContainerError> {
     if !live.running {
         return Err(ContainerError::WrongState {
             id: live.id.clone(),
@@ -30,35 +75,50 @@ pub async fn exec_sync(
     let bundle = services.layout.bundle(&live.id);
     // The names are the execs' own, so that any number can run at a time.
     let exec = Id::random();
-    let process_json = bundle.join(format!("exec-{}.json", &exec.as_str()[..16]));
-    let pid_file = bundle.join(format!("exec-{}.pid", &exec.as_str()[..16]));
+    let name = |kind: &str| format!("{PREFIX}{}.{kind}", &exec.as_str()[..16]);
+    let process_json = bundle.join(name("json"));
+    let pid_file = bundle.join(name("pid"));
+    // Relative to the bundle, where the runtime runs: the path of a socket has room for 107 bytes only.
+    let console = PathBuf::from(name("sock"));
     let runtime_argv = handler.exec_command(&command::Exec {
         id: &live.id,
         process: &process_json,
         pid_file: &pid_file,
-        console_socket: None,
+        console_socket: tty.then_some(console.as_path()),
         log: Path::new("/dev/stderr"),
     });
     {
         let (bundle, process_json) = (bundle.clone(), process_json.clone());
-        tokio::task::spawn_blocking(move || write_process(&bundle, &process_json, command))
+        tokio::task::spawn_blocking(move || write_process(&bundle, &process_json, command, tty))
             .await
             .map_err(|e| ContainerError::Panicked(e.to_string()))??;
     }
-    live.monitor
-        .exec(ExecRequest {
-            runtime_argv,
-            process_json,
-            pid_file,
-            timeout,
-            output_cap: usize::try_from(services.settings.exec_output_max).unwrap_or(usize::MAX),
-            drain: ExecRequest::DRAIN,
-        })
-        .await
-        .map_err(|error| ContainerError::Exec(create::in_runtimes_words(error)))
+    Ok(Prepared {
+        runtime_argv,
+        process_json,
+        pid_file,
+        console: bundle.join(console),
+    })
 }
 
-fn write_process(bundle: &Path, file: &Path, command: Vec<String>) -> Result<(), ContainerError> {
+/// Removes what execs of an earlier daemon left in a bundle; its monitor killed them when that daemon ended.
+pub(crate) fn remove_leftovers(bundle: &Path) {
+    for entry in fs::read_dir(bundle).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
+            && let Err(error) = fs::remove_file(entry.path())
+        {
+            tracing::warn!(path = %entry.path().display(), %error, "cannot remove an exec's file");
+        }
+    }
+}
+
+fn write_process(
+    bundle: &Path,
+    file: &Path,
+    command: Vec<String>,
+    tty: bool,
+) -> Result<(), ContainerError> {
     let config = bundle.join("config.json");
     let text = fs::read(&config).map_err(failed("reading", &config))?;
     let spec: Spec = serde_json::from_slice(&text).map_err(|source| ContainerError::SpecFile {
@@ -66,7 +126,7 @@ fn write_process(bundle: &Path, file: &Path, command: Vec<String>) -> Result<(),
         source,
     })?;
     let process: Process =
-        spec::exec_process(&spec, &command, false).map_err(ContainerError::Spec)?;
+        spec::exec_process(&spec, &command, tty).map_err(ContainerError::Spec)?;
     let text = serde_json::to_vec(&process).map_err(|source| ContainerError::SpecFile {
         path: file.to_owned(),
         source,

@@ -21,6 +21,7 @@ use crate::{
         machine::Machine,
         sample::{ContainerSample, Detail, PodSample},
     },
+    stream,
 };
 
 /// The outcome of an operation.
@@ -92,6 +93,9 @@ pub trait Backend: Send + Sync + 'static {
         command: Vec<String>,
         timeout: Option<Duration>,
     ) -> impl Future<Output = Outcome<ExecOutput>> + Send;
+
+    /// Where a stream will be served, once and soon.
+    fn stream_url(&self, request: stream::request::Request) -> Outcome<String>;
 
     /// Has a running container's log opened anew; returns once that is done.
     fn reopen_log(&self, id: &Id) -> impl Future<Output = Outcome<()>> + Send;

@@ -26,6 +26,7 @@ use crate::{
     stats::StatsError,
     storage::StorageError,
     store::StoreError,
+    stream::server::UrlError,
     sys::{namespaces::NamespaceError, users::UsersError},
 };
 
@@ -122,6 +123,15 @@ impl Classify for MonitorError {
             Self::Timeout { .. } => Kind::DeadlineExceeded,
             Self::Refused { .. } => Kind::FailedPrecondition,
             _ => Kind::Internal,
+        }
+    }
+}
+
+impl Classify for UrlError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Full(_) => Kind::ResourceExhausted,
+            Self::Random(_) => Kind::Internal,
         }
     }
 }

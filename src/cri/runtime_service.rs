@@ -5,6 +5,7 @@ mod exec;
 mod node;
 mod pods;
 mod stats;
+mod streams;
 
 use std::{
     sync::Arc,
@@ -201,23 +202,23 @@ impl<B: Backend> RuntimeService for Runtime<B> {
 
     async fn exec(
         &self,
-        _: Request<api::ExecRequest>,
+        request: Request<api::ExecRequest>,
     ) -> Result<Response<api::ExecResponse>, Status> {
-        unimplemented("stream commands (ExecSync runs one to its end)")
+        answer(streams::exec(&*self.backend, request.into_inner()))
     }
 
     async fn attach(
         &self,
-        _: Request<api::AttachRequest>,
+        request: Request<api::AttachRequest>,
     ) -> Result<Response<api::AttachResponse>, Status> {
-        unimplemented("attach to containers")
+        answer(streams::attach(&*self.backend, request.into_inner()))
     }
 
     async fn port_forward(
         &self,
-        _: Request<api::PortForwardRequest>,
+        request: Request<api::PortForwardRequest>,
     ) -> Result<Response<api::PortForwardResponse>, Status> {
-        unimplemented("forward ports")
+        answer(streams::port_forward(&*self.backend, request.into_inner()))
     }
 
     async fn container_stats(

@@ -34,22 +34,30 @@ use crate::{
         machine::Machine,
         sample::{ContainerSample, Detail},
     },
+    stream::{self, server::Streams},
 };
 
 /// Everything of this node behind the services.
 pub(super) struct Node {
     pods: Pods,
     stats: Stats,
+    streams: Streams,
     configuration: Value,
     /// What was found damaged at the start, for the status.
     set_aside: Vec<String>,
 }
 
 impl Node {
-    pub(super) fn new(pods: Pods, config: &Config, set_aside: Vec<String>) -> Self {
+    pub(super) fn new(
+        pods: Pods,
+        streams: Streams,
+        config: &Config,
+        set_aside: Vec<String>,
+    ) -> Self {
         Self {
             stats: Stats::new(pods.clone()),
             pods,
+            streams,
             configuration: config.to_json(),
             set_aside,
         }
@@ -149,6 +157,10 @@ impl Backend for Node {
             exit_code,
             timed_out,
         })
+    }
+
+    fn stream_url(&self, request: stream::request::Request) -> Outcome<String> {
+        Ok(self.streams.url(request)?)
     }
 
     async fn reopen_log(&self, id: &Id) -> Outcome<()> {

@@ -18,6 +18,7 @@ use crate::{
         spec::Defaults,
     },
     services::Settings,
+    stream::{server::StreamConfig, tls::TlsFiles},
     sys::cgroup,
 };
 
@@ -60,6 +61,26 @@ pub(super) fn settings(config: &Config, node: &Node) -> Result<Settings, Unknown
             apparmor_profile: config.apparmor_profile.clone(),
         },
     })
+}
+
+/// How streams are served.
+pub(super) fn streams(config: &Config) -> StreamConfig {
+    StreamConfig {
+        address: config.stream_address.0,
+        port: config.stream_port,
+        // The configuration has both or neither.
+        tls: config
+            .stream_tls_cert
+            .clone()
+            .zip(config.stream_tls_key.clone())
+            .map(|(cert, key)| TlsFiles {
+                cert,
+                key,
+                client_ca: config.stream_tls_client_ca.clone(),
+            }),
+        idle: config.stream_idle_timeout.unwrap_or(super::FOR_EVER),
+        creation: config.stream_creation_timeout,
+    }
 }
 
 /// Handlers as the runtimes' part of the program wants them.

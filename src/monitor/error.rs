@@ -89,6 +89,12 @@ pub enum MonitorError {
     /// An exec's output could not be read.
     #[error("cannot read the output of an exec")]
     ExecOutput(#[source] io::Error),
+    /// An exec's streams could not be made.
+    #[error("cannot make the streams of an exec")]
+    ExecStreams(#[source] io::Error),
+    /// The OCI runtime sent no terminal.
+    #[error("no terminal came of the OCI runtime's exec")]
+    ExecTerminal(#[source] io::Error),
     /// The exit record's file could not be read.
     #[error("cannot read the exit record {}", path.display())]
     ReadRecord {

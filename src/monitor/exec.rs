@@ -187,7 +187,7 @@ impl Monitor {
 
     /// Runs a process in the container to its end. Dropping the future kills the process.
     pub async fn exec(&self, request: ExecRequest) -> Result<ExecResult, MonitorError> {
-        let process_json = Removed(request.process_json);
+        let process_json = RemovedFile::new(request.process_json);
         let (mut stdout, stdout_fd) =
             Reader::new(request.output_cap).map_err(MonitorError::ExecOutput)?;
         let (mut stderr, stderr_fd) =
@@ -237,9 +237,17 @@ impl Monitor {
 }
 
 /// A file removed at the end, whichever way it comes. Unlinking in `/run` does not block.
-struct Removed(PathBuf);
+#[derive(Debug)]
+pub struct RemovedFile(PathBuf);
 
-impl Drop for Removed {
+impl RemovedFile {
+    /// Removes `path` when dropped.
+    pub fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+}
+
+impl Drop for RemovedFile {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_file(&self.0)
             && error.kind() != io::ErrorKind::NotFound

@@ -15,7 +15,7 @@ mod spawn;
 pub use adopt::{Adopted, MonitorPaths, adopt, read_exit_record};
 pub use client::{Monitor, TerminalSize};
 pub use error::MonitorError;
-pub use exec::{ExecEnd, ExecRequest, ExecResult, Output, RunningExec, StartExec};
+pub use exec::{ExecEnd, ExecRequest, ExecResult, Output, RemovedFile, RunningExec, StartExec};
 pub use request::{CreateRequest, End, ExitRecord, ExitStatus};
 pub use spawn::{Created, MonitorBinary, spawn};
 

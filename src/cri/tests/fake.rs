@@ -32,6 +32,7 @@ use crate::{
         metrics::tests::sample,
         sample::{ContainerSample, Detail},
     },
+    stream::request::Request,
 };
 
 pub(super) struct Fake {
@@ -201,6 +202,12 @@ impl Backend for Fake {
             exit_code: 3,
             timed_out: timeout.is_some() && command[0] == "sleep",
         })
+    }
+
+    fn stream_url(&self, request: Request) -> Outcome<String> {
+        let url = format!("http://127.0.0.1:1/{}/token", request.kind().path());
+        self.called(format!("{request:?}"));
+        Ok(url)
     }
 
     async fn reopen_log(&self, id: &Id) -> Outcome<()> {

@@ -60,13 +60,6 @@ async fn what_is_not_there_says_so() {
     let served = Served::start().await;
     let mut runtime = served.runtime();
     let answers = [
-        refused(runtime.exec(api::ExecRequest::default()).await),
-        refused(runtime.attach(api::AttachRequest::default()).await),
-        refused(
-            runtime
-                .port_forward(api::PortForwardRequest::default())
-                .await,
-        ),
         refused(
             runtime
                 .checkpoint_container(api::CheckpointContainerRequest::default())
