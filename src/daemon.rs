@@ -243,6 +243,7 @@ fn images_config(config: &Config, layout: &Layout) -> ImagesConfig {
 fn network_config(config: &Config, layout: &Layout) -> NetworkConfig {
     NetworkConfig {
         conf_dir: config.cni_conf_dir.clone(),
+        conf_template: config.cni_conf_template.clone(),
         plugin_dirs: config.cni_plugin_dirs.clone(),
         cache_dir: layout.cni(),
         default_network: config.cni_default_network.clone(),

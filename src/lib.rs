@@ -8,6 +8,7 @@ pub mod config;
 pub mod container;
 pub mod cri;
 pub mod daemon;
+pub mod events;
 pub mod id;
 pub mod id_map;
 pub mod image;

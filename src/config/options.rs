@@ -167,6 +167,11 @@ options! {
         /// Directory of CNI configuration lists. It is watched; the first in order of names is used.
         cni_conf_dir: PathBuf = "/etc/cni/net.d".into(), "cni-conf-dir" "DIR";
 
+        /// Template of a CNI configuration list, a small part of Go's (see above). When the kubelet tells the
+        /// node's pod addresses, it is filled in and written to cni_conf_dir as 10-corten-net.conflist, unless
+        /// another configuration there can be used. Empty: the addresses are only checked.
+        cni_conf_template: Option<PathBuf> = None, "cni-conf-template" "FILE";
+
         /// Directories where CNI plugins are looked for, in this order.
         cni_plugin_dirs: Vec<PathBuf> = paths(&["/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"]),
             "cni-plugin-dir" "DIR";

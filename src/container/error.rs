@@ -143,6 +143,19 @@ pub enum ContainerError {
         #[source]
         source: RuntimeError,
     },
+    /// It uses more memory than it would be allowed.
+    #[error(
+        "linux.memory_limit_in_bytes: {limit} is less than container {id} uses now; the limits stay as they were"
+    )]
+    BelowUsage {
+        /// The container.
+        id: Id,
+        /// The limit.
+        limit: i64,
+        /// What the runtime said.
+        #[source]
+        source: RuntimeError,
+    },
     /// It does not die.
     #[error(
         "container {id}: its init, process {pid}, was killed but has not ended; it may be stuck in the kernel"
@@ -159,4 +172,17 @@ pub enum ContainerError {
     /// A bug of corten's.
     #[error("internal error: {0}")]
     Panicked(String),
+}
+
+impl ContainerError {
+    /// The runtime says that the container's init is gone.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(
+            self,
+            Self::Runtime {
+                source: RuntimeError::NoContainer { .. } | RuntimeError::NotRunning { .. },
+                ..
+            }
+        )
+    }
 }

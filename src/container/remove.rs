@@ -2,20 +2,21 @@
 
 use std::{fs, io, path::Path, sync::Arc};
 
-use super::{create, error::ContainerError, mapped, reap, record::ContainerRecord, stop};
+use super::{End, create, error::ContainerError, mapped, reap, record::ContainerRecord, stop};
 use crate::{id::Id, monitor::Monitor, services::Services};
 
 /// Kills what runs and removes what is there; each step finds out for itself whether there is
-/// anything to do, so it can be called again after a failure.
+/// anything to do, so it can be called again after a failure. Gives how what ran has ended.
 pub(crate) async fn remove(
     services: &Arc<Services>,
     id: &Id,
     record: &ContainerRecord,
     monitor: Option<&Monitor>,
-) -> Result<(), ContainerError> {
-    if let (Some(monitor), Some(pid)) = (monitor, record.state.pid()) {
-        stop::kill(services, id, record, monitor, pid).await?;
-    }
+) -> Result<Option<End>, ContainerError> {
+    let end = match (monitor, record.state.pid()) {
+        (Some(monitor), Some(pid)) => Some(stop::kill(services, id, record, monitor, pid).await?),
+        _ => None,
+    };
     reap::reap(services, id, record).await?;
     unmount_mapped(services, id).await?;
     remove_views(services, id).await?;
@@ -31,7 +32,8 @@ pub(crate) async fn remove(
         remove_dir(&held.layout.container(&own))
     })
     .await
-    .map_err(|e| ContainerError::Panicked(e.to_string()))?
+    .map_err(|e| ContainerError::Panicked(e.to_string()))??;
+    Ok(end)
 }
 
 /// Takes the mounts of the container's id-mapped volumes off the host.

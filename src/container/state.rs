@@ -13,6 +13,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::oci::message;
+
 /// State of a container, with what is known in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "state")]
@@ -71,7 +73,7 @@ pub enum ExitCause {
 /// Code of a container whose real one is not known. No process can exit with it.
 pub const UNKNOWN_CODE: i32 = -1;
 
-/// Code of a container that could not be started, as shells have it for a command that cannot run.
+/// Code of a container that could not be started, for a reason that is not its command.
 pub const START_FAILED_CODE: i32 = 128;
 
 impl Exit {
@@ -79,7 +81,9 @@ impl Exit {
     pub fn code(&self) -> i32 {
         match self.cause {
             ExitCause::Process { code, .. } => code,
-            ExitCause::StartFailed { .. } => START_FAILED_CODE,
+            ExitCause::StartFailed { ref message } => {
+                message::command_code(message).unwrap_or(START_FAILED_CODE)
+            }
             ExitCause::MonitorLost | ExitCause::Rebooted => UNKNOWN_CODE,
         }
     }
@@ -92,7 +96,10 @@ impl Exit {
             } => "OOMKilled",
             ExitCause::Process { code: 0, .. } => "Completed",
             ExitCause::Process { .. } => "Error",
-            ExitCause::StartFailed { .. } => "StartError",
+            ExitCause::StartFailed { ref message } => match message::command_code(message) {
+                Some(_) => "ContainerCannotRun",
+                None => "StartError",
+            },
             ExitCause::MonitorLost => "MonitorLost",
             ExitCause::Rebooted => "NodeRebooted",
         }
@@ -265,6 +272,29 @@ mod tests {
             panic!("not exited");
         };
         assert_eq!((exit.started_at, exit.finished_at), (Some(5), 5));
+    }
+
+    #[test]
+    fn a_failed_start_says_what_was_wrong() {
+        for (message, code, reason) in [
+            ("no space left on device", 128, "StartError"),
+            (
+                "exec: \"nope\": executable file not found in $PATH",
+                127,
+                "ContainerCannotRun",
+            ),
+            ("exec /x: exec format error", 126, "ContainerCannotRun"),
+        ] {
+            let exit = Exit {
+                started_at: None,
+                finished_at: 1,
+                cause: ExitCause::StartFailed {
+                    message: message.into(),
+                },
+            };
+            assert_eq!((exit.code(), exit.reason()), (code, reason));
+            assert_eq!(exit.message(), message);
+        }
     }
 
     #[test]

@@ -1,11 +1,19 @@
-//! Changing the limits of a container that lives.
+//! Changing the limits of a container. One whose init is gone only takes them on record, for whoever asks.
 
 use tracing::info;
 
 use super::{error::ContainerError, record::ContainerRecord, spec::Resources};
-use crate::{id::Id, oci::spec, services::Services};
+use crate::{
+    id::Id,
+    oci::{
+        RuntimeError,
+        message::{Meaning, meaning},
+        spec,
+    },
+    services::Services,
+};
 
-/// Applies `changes` and returns the limits that are then in force.
+/// Applies `changes` and returns the limits that then hold.
 pub(crate) async fn update(
     services: &Services,
     id: &Id,
@@ -20,14 +28,27 @@ pub(crate) async fn update(
     for part in &clamped {
         info!(container = %id, "{part}");
     }
-    handler
-        .update(id, &limits)
-        .await
-        .map_err(|source| ContainerError::Runtime {
+    if record.state.pid().is_none() {
+        return Ok(merged);
+    }
+    match handler.update(id, &limits).await {
+        Ok(()) => Ok(merged),
+        // It ended meanwhile.
+        Err(RuntimeError::NoContainer { .. } | RuntimeError::NotRunning { .. }) => Ok(merged),
+        Err(source) if is_below_usage(&source) => Err(ContainerError::BelowUsage {
+            id: id.clone(),
+            limit: merged.memory_limit.unwrap_or_default(),
+            source,
+        }),
+        Err(source) => Err(ContainerError::Runtime {
             id: id.clone(),
             source,
-        })?;
-    Ok(merged)
+        }),
+    }
+}
+
+fn is_below_usage(error: &RuntimeError) -> bool {
+    matches!(error, RuntimeError::Failed { message, .. } if meaning(message) == Meaning::BelowUsage)
 }
 
 /// What is in force after `changes`: what they do not give stays as it was.

@@ -15,8 +15,10 @@ use crate::{
         spec::{ContainerSpec, Resources},
         view::ContainerView,
     },
+    events::Subscription,
     id::Id,
-    pod::{spec::PodSpec, view::PodView},
+    network::cni::result::IpPrefix,
+    pod::{limits::PodResources, spec::PodSpec, view::PodView},
     stats::{
         machine::Machine,
         sample::{ContainerSample, Detail, PodSample},
@@ -85,6 +87,22 @@ pub trait Backend: Send + Sync + 'static {
         id: &Id,
         resources: Resources,
     ) -> impl Future<Output = Outcome<()>> + Send;
+
+    /// Changes what a whole pod may use; a part that is `None` stays as it is.
+    fn update_pod(
+        &self,
+        id: &Id,
+        changes: PodResources,
+    ) -> impl Future<Output = Outcome<()>> + Send;
+
+    /// Listens to what happens from now on.
+    fn subscribe(&self) -> Outcome<Subscription>;
+
+    /// Ends all subscriptions: the daemon takes no more requests.
+    fn end_subscriptions(&self);
+
+    /// Is told the networks of the node's pods.
+    fn set_pod_cidrs(&self, cidrs: Vec<IpPrefix>) -> impl Future<Output = Outcome<()>> + Send;
 
     /// Runs a command in a container to its end; it is killed after `timeout`.
     fn exec_sync(

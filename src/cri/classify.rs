@@ -7,9 +7,10 @@ use std::io;
 use super::status::{Classify, Kind};
 use crate::{
     container::{error::ContainerError, mapped::MappedError},
+    events::SubscribeError,
     image::{ErrorKind, ImageError},
     monitor::MonitorError,
-    network::{NetworkError, hostport::HostPortError},
+    network::{NetworkError, hostport::HostPortError, pod_cidr::PodCidrError},
     oci::{
         RuntimeError,
         cgroup::CgroupError,
@@ -22,7 +23,7 @@ use crate::{
         spec::SpecError,
         user::UserError,
     },
-    pod::error::PodError,
+    pod::{error::PodError, limits::LimitsError},
     stats::StatsError,
     storage::StorageError,
     store::StoreError,
@@ -49,7 +50,17 @@ impl Classify for PodError {
             Self::InfraRuntime(error) => error.kind(),
             Self::Record(error) => error.kind(),
             Self::Container(error) => error.kind(),
+            Self::Limits(error) => error.kind(),
             Self::InfraLost(_) | Self::Lost { .. } | Self::Panicked(_) => Kind::Internal,
+        }
+    }
+}
+
+impl Classify for SubscribeError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::TooMany => Kind::ResourceExhausted,
+            Self::Closed => Kind::Unavailable,
         }
     }
 }
@@ -59,7 +70,9 @@ impl Classify for ContainerError {
         match self {
             Self::NotFound(_) | Self::ImageNotFound(_) => Kind::NotFound,
             Self::PodNotReady { state, .. } if *state == "not there" => Kind::NotFound,
-            Self::PodNotReady { .. } | Self::WrongState { .. } => Kind::FailedPrecondition,
+            Self::PodNotReady { .. } | Self::WrongState { .. } | Self::BelowUsage { .. } => {
+                Kind::FailedPrecondition
+            }
             Self::Recovering(_) => Kind::Unavailable,
             Self::Unsupported(_) => Kind::Unimplemented,
             Self::Image(error) => Classify::kind(error),
@@ -147,12 +160,24 @@ impl Classify for RuntimeError {
     }
 }
 
+impl Classify for LimitsError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::BelowUsage { .. } | Self::NoController(_) => Kind::FailedPrecondition,
+            Self::Write { source, .. } => of_io(source),
+        }
+    }
+}
+
 impl Classify for NetworkError {
     fn kind(&self) -> Kind {
         match self {
             Self::NotReady(_) => Kind::Unavailable,
             Self::Args(_) => Kind::InvalidArgument,
-            Self::HostPort(HostPortError::Conflict(_)) => Kind::FailedPrecondition,
+            Self::Template(PodCidrError::Write(_, source)) => of_io(source),
+            Self::HostPort(HostPortError::Conflict(_)) | Self::Template(_) => {
+                Kind::FailedPrecondition
+            }
             _ => Kind::Internal,
         }
     }

@@ -1,6 +1,8 @@
 //! `RuntimeService`: each method checks its request, asks the backend and converts the answer.
 
+mod checkpoint;
 mod containers;
+mod events;
 mod exec;
 mod node;
 mod pods;
@@ -183,7 +185,7 @@ impl<B: Backend> RuntimeService for Runtime<B> {
         &self,
         request: Request<api::UpdateRuntimeConfigRequest>,
     ) -> Result<Response<api::UpdateRuntimeConfigResponse>, Status> {
-        answer(node::update_runtime_config(request.get_ref()))
+        answer(node::update_runtime_config(&self.backend, request.get_ref()).await)
     }
 
     async fn status(
@@ -265,30 +267,30 @@ impl<B: Backend> RuntimeService for Runtime<B> {
 
     async fn checkpoint_container(
         &self,
-        _: Request<api::CheckpointContainerRequest>,
+        request: Request<api::CheckpointContainerRequest>,
     ) -> Result<Response<api::CheckpointContainerResponse>, Status> {
-        unimplemented("checkpoint containers")
+        answer(checkpoint::container(&*self.backend, request.get_ref()))
     }
 
     async fn checkpoint_pod(
         &self,
-        _: Request<api::CheckpointPodRequest>,
+        request: Request<api::CheckpointPodRequest>,
     ) -> Result<Response<api::CheckpointPodResponse>, Status> {
-        unimplemented("checkpoint pods")
+        answer(checkpoint::pod(&*self.backend, request.into_inner()))
     }
 
     async fn restore_pod(
         &self,
-        _: Request<api::RestorePodRequest>,
+        request: Request<api::RestorePodRequest>,
     ) -> Result<Response<api::RestorePodResponse>, Status> {
-        unimplemented("restore pods")
+        answer(checkpoint::restore(request.into_inner()))
     }
 
     async fn get_container_events(
         &self,
         _: Request<api::GetEventsRequest>,
     ) -> Result<Response<Self::GetContainerEventsStream>, Status> {
-        unimplemented("send events")
+        answer(events::subscribe(&*self.backend))
     }
 
     async fn list_metric_descriptors(
@@ -314,8 +316,8 @@ impl<B: Backend> RuntimeService for Runtime<B> {
 
     async fn update_pod_sandbox_resources(
         &self,
-        _: Request<api::UpdatePodSandboxResourcesRequest>,
+        request: Request<api::UpdatePodSandboxResourcesRequest>,
     ) -> Result<Response<api::UpdatePodSandboxResourcesResponse>, Status> {
-        unimplemented("change the resources of a whole pod")
+        answer(pods::update_resources(&self.backend, request.into_inner()).await)
     }
 }

@@ -66,8 +66,11 @@ pub async fn serve<B: Backend>(
     let (listener, place) = socket.into_parts();
     let listener = UnixListener::from_std(listener).map_err(ServeError::Socket)?;
     let (begin_drain, drain_began) = tokio::sync::oneshot::channel::<()>();
+    let ending = backend.clone();
     let stop = async move {
         shutdown.await;
+        // They would never end by themselves.
+        ending.end_subscriptions();
         info!(?grace, "no more requests are taken");
         let _ = begin_drain.send(());
     };

@@ -23,11 +23,13 @@ use crate::{
         convert::image::Credentials,
         status::{Failure, Kind},
     },
+    events::Subscription,
     id::Id,
     image::{Auth, Image, LoadOptions, Phase, Platform, Progress, PullRequest},
     monitor::ExecEnd,
+    network::cni::result::IpPrefix,
     oci::cgroup::Driver,
-    pod::{Pods, spec::PodSpec, view::PodView},
+    pod::{Pods, limits::PodResources, spec::PodSpec, view::PodView},
     services::{Services, now},
     stats::{
         Stats,
@@ -137,6 +139,22 @@ impl Backend for Node {
 
     async fn update_container(&self, id: &Id, resources: Resources) -> Outcome<()> {
         Ok(self.pods.update_container(id, resources).await?)
+    }
+
+    async fn update_pod(&self, id: &Id, changes: PodResources) -> Outcome<()> {
+        Ok(self.pods.update_pod(id, changes).await?)
+    }
+
+    fn subscribe(&self) -> Outcome<Subscription> {
+        Ok(self.pods.table().events().subscribe()?)
+    }
+
+    fn end_subscriptions(&self) {
+        self.pods.table().events().close();
+    }
+
+    async fn set_pod_cidrs(&self, cidrs: Vec<IpPrefix>) -> Outcome<()> {
+        Ok(self.services().network.set_pod_cidrs(cidrs).await?)
     }
 
     async fn exec_sync(

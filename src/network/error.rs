@@ -3,6 +3,7 @@
 use super::{
     cni::{args::ArgsError, cache::CacheError, chain::ChainError},
     hostport::{HostPortError, TagError},
+    pod_cidr::PodCidrError,
 };
 use crate::id::Id;
 
@@ -27,6 +28,12 @@ pub enum NetworkError {
     /// Ports of the host.
     #[error(transparent)]
     HostPort(#[from] HostPortError),
+    /// The configuration made of a template.
+    #[error(transparent)]
+    Template(#[from] PodCidrError),
+    /// A bug of corten's.
+    #[error("internal error: {0}")]
+    Panicked(String),
     /// There is no such attachment.
     #[error("sandbox {0} is not attached to a network")]
     NotAttached(Id),

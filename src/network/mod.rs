@@ -9,6 +9,7 @@ pub mod error;
 pub mod files;
 pub mod gc;
 pub mod hostport;
+pub mod pod_cidr;
 pub mod process;
 
 use std::{
@@ -35,6 +36,7 @@ use cni::{
     cache::{Begun, Cache, Entry, Intent, Outcome},
     chain::{Chain, ChainError},
     plugin::Runner,
+    result::IpPrefix,
     watch::{Current, Source},
 };
 use hostport::{HostPortError, HostPorts, TableName, Target};
@@ -44,6 +46,8 @@ use hostport::{HostPortError, HostPorts, TableName, Target};
 pub struct NetworkConfig {
     /// Directory of CNI configurations; it may come into being later.
     pub conf_dir: PathBuf,
+    /// Template of a configuration that is made when the node's pod addresses are known.
+    pub conf_template: Option<PathBuf>,
     /// Directories of CNI plugins, searched in this order.
     pub plugin_dirs: Vec<PathBuf>,
     /// Directory of our records.
@@ -65,6 +69,7 @@ impl Default for NetworkConfig {
     fn default() -> Self {
         Self {
             conf_dir: "/etc/cni/net.d".into(),
+            conf_template: None,
             plugin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
             cache_dir: "/var/lib/corten/cni".into(),
             default_network: None,
@@ -120,6 +125,8 @@ struct Inner {
     ports: HostPorts,
     /// Those with a record from before this start and not attached anew since.
     earlier: Mutex<BTreeSet<Id>>,
+    /// Held while a configuration is written.
+    writing: tokio::sync::Mutex<()>,
     /// Attaching holds it shared: plugins must not be told which pods there are while one comes into being.
     attaching: RwLock<()>,
 }
@@ -168,6 +175,7 @@ impl Network {
             watcher,
             ports,
             earlier: Mutex::new(earlier),
+            writing: tokio::sync::Mutex::default(),
             attaching: RwLock::default(),
         };
         Ok(Self {
@@ -194,6 +202,30 @@ impl Network {
             Ok(Ok(_)) => Ok(()),
             _ => Err(NetworkError::NotReady(self.status().message)),
         }
+    }
+
+    /// Is told the networks of the node's pods: where there is a template, a configuration is made of it.
+    pub async fn set_pod_cidrs(&self, cidrs: Vec<IpPrefix>) -> Result<(), NetworkError> {
+        let inner = self.inner.clone();
+        let _writing = self.inner.writing.lock().await;
+        let written = tokio::task::spawn_blocking(move || {
+            let config = &inner.config;
+            let Some(template) = &config.conf_template else {
+                tracing::debug!(?cidrs, "told of the node's pod addresses");
+                return Ok(());
+            };
+            let network = config.default_network.as_deref();
+            pod_cidr::write(template, &config.conf_dir, network, &inner.runner, &cidrs)
+        });
+        match written.await {
+            Ok(written) => Ok(written?),
+            Err(e) => Err(NetworkError::Panicked(e.to_string())),
+        }
+    }
+
+    /// Gives a pod its ports of the host, or says who has them. [`Self::del`] takes them back.
+    pub fn reserve_ports(&self, pod: &PodNetwork) -> Result<(), NetworkError> {
+        Ok(self.inner.ports.reserve(pod)?)
     }
 
     /// Attaches a pod. On failure what was done is undone; should that fail, too, [`Self::del`] does it later.

@@ -21,6 +21,8 @@ pub enum Meaning {
     NotRunning,
     /// The command to run is not in the container, or is no program.
     NoCommand,
+    /// More memory is in use than a new limit allows.
+    BelowUsage,
     /// Something else.
     Other,
 }
@@ -114,9 +116,26 @@ pub fn meaning(message: &str) -> Meaning {
         || has("in stopped state")
     {
         Meaning::NotRunning
+    } else if has("unable to set memory limit") && has("current usage")
+        || has("rejecting memory") && has("usage")
+        || has("memory limit lower than its current usage")
+        || has("memory.limit_in_bytes") && has("resource busy")
+    {
+        Meaning::BelowUsage
     } else {
         Meaning::Other
     }
+}
+
+/// The exit code that shells have for what a message says of a command: 127 when it is not there, 126 when it
+/// cannot be run; `None` when the message is about something else.
+pub fn command_code(message: &str) -> Option<i32> {
+    if meaning(message) != Meaning::NoCommand {
+        return None;
+    }
+    let text = message.to_lowercase();
+    let refused = text.contains("permission denied") || text.contains("exec format error");
+    Some(if refused { 126 } else { 127 })
 }
 
 #[cfg(test)]
@@ -167,8 +186,38 @@ mod tests {
                 Meaning::NoCommand,
             ),
             ("out of memory", Meaning::Other),
+            (
+                "unable to set memory limit to 4096 (current usage: 9000, peak usage: 9999)",
+                Meaning::BelowUsage,
+            ),
+            (
+                "rejecting memory limit 4096 <= usage 9000",
+                Meaning::BelowUsage,
+            ),
+            (
+                "cannot set the memory limit lower than its current usage",
+                Meaning::BelowUsage,
+            ),
         ] {
             assert_eq!(meaning(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn codes_of_commands() {
+        for (text, code) in [
+            (
+                "exec: \"nope\": executable file not found in $PATH",
+                Some(127),
+            ),
+            ("exec /x: exec format error", Some(126)),
+            (
+                "unable to start container process: exec: \"/x\": permission denied",
+                Some(126),
+            ),
+            ("no space left on device", None),
+        ] {
+            assert_eq!(command_code(text), code, "{text}");
         }
     }
 

@@ -342,7 +342,9 @@ fn failure(verb: &str, status: ExitStatus, errors: &[u8], output: &[u8]) -> Runt
     match message::meaning(&message) {
         Meaning::NoContainer => RuntimeError::NoContainer { verb, message },
         Meaning::NotRunning => RuntimeError::NotRunning { verb, message },
-        Meaning::NoCommand | Meaning::Other => RuntimeError::Failed { verb, message },
+        Meaning::NoCommand | Meaning::BelowUsage | Meaning::Other => {
+            RuntimeError::Failed { verb, message }
+        }
     }
 }
 

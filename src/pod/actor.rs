@@ -28,6 +28,7 @@ use super::{
     state::{PodEvent, PodState},
     stop,
     table::Table,
+    update,
 };
 use crate::{
     causes::whole,
@@ -146,7 +147,7 @@ impl Actor {
 
     /// Begins the next operation of the sandbox, if none runs.
     async fn advance(&mut self) {
-        while let Some(op) = self.lane.begin().copied() {
+        while let Some(op) = self.lane.begin().cloned() {
             let done: Option<PodResult> = match op {
                 PodOp::SetUp => match self.record.state {
                     PodState::Creating => {
@@ -188,6 +189,15 @@ impl Actor {
                         None
                     }
                 },
+                PodOp::Update(changes) => {
+                    let (services, id) = (self.services.clone(), self.id.clone());
+                    let record = self.record.clone();
+                    self.pod_job(async move {
+                        let updated = update::update(&services, &id, &record, *changes).await;
+                        PodOutcome::Updated(updated.map(Box::new))
+                    });
+                    None
+                }
                 PodOp::Remove => {
                     self.change(PodEvent::RemoveAsked).await;
                     let (services, id) = (self.services.clone(), self.id.clone());
@@ -254,6 +264,13 @@ impl Actor {
                     Err(error)
                 }
             },
+            PodOutcome::Updated(Ok(resources)) => {
+                self.record.resources = Some(*resources);
+                self.note_pod().await;
+                self.publish();
+                Ok(())
+            }
+            PodOutcome::Updated(Err(error)) => Err(error),
             PodOutcome::Removed(Err(error)) => {
                 self.change(PodEvent::RemoveFailed(whole(&error))).await;
                 self.retry_later(&error);
@@ -370,15 +387,15 @@ impl Actor {
             warn!(trouble, "sandbox is {}", state.name());
         }
         self.record.state = state;
-        if let Err(e) = self
-            .services
-            .store
-            .note(self.id.as_str(), &self.record)
-            .await
-        {
+        self.note_pod().await;
+        self.publish();
+    }
+
+    async fn note_pod(&mut self) {
+        let store = &self.services.store;
+        if let Err(e) = store.note(self.id.as_str(), &self.record).await {
             warn!(error = %whole(&e), "the sandbox's record is behind");
         }
-        self.publish();
     }
 
     fn answer(&mut self, result: PodResult) {
@@ -438,7 +455,7 @@ impl Actor {
     fn release_waiters(&mut self) {
         for (op, waiters) in self.lane.drain() {
             for waiter in waiters {
-                let _ = waiter.send(self.gone_result(op));
+                let _ = waiter.send(self.gone_result(&op));
             }
         }
         for (id, mut slot) in std::mem::take(&mut self.containers) {
@@ -450,10 +467,10 @@ impl Actor {
         }
     }
 
-    fn gone_result(&self, op: PodOp) -> PodResult {
+    fn gone_result(&self, op: &PodOp) -> PodResult {
         match op {
             PodOp::Stop | PodOp::Remove | PodOp::Recover => Ok(()),
-            PodOp::SetUp => Err(Arc::new(PodError::Gone(self.id.clone()))),
+            PodOp::SetUp | PodOp::Update(_) => Err(Arc::new(PodError::Gone(self.id.clone()))),
         }
     }
 
@@ -461,7 +478,7 @@ impl Actor {
     fn refuse(&mut self, msg: Msg) {
         match msg {
             Msg::Pod { op, waiter } => {
-                let _ = waiter.send(self.gone_result(op));
+                let _ = waiter.send(self.gone_result(&op));
             }
             Msg::Create { answer, .. } => {
                 let _ = answer.send(Err(self.pod_gone()));

@@ -76,7 +76,19 @@ async fn try_set_up(
             let _ = me.send(Msg::Step(text)).await;
         }
     };
+    let mut network = None;
     if spec.namespaces.network == Shared::Pod {
+        let netns = services.layout.sandbox_namespaces(id).join("net");
+        let mut pod = PodNetwork::new(id, spec, netns).map_err(PodError::Annotations)?;
+        if !services.settings.host_ports {
+            pod.ports.clear();
+        }
+        // Before anything is made: another pod may have a port.
+        services
+            .network
+            .reserve_ports(&pod)
+            .map_err(PodError::Network)?;
+        network = Some(pod);
         step("waiting for the network to be ready").await;
         services
             .network
@@ -96,13 +108,8 @@ async fn try_set_up(
     make_namespaces(services, id, spec).await?;
 
     let mut attachment = None;
-    if spec.namespaces.network == Shared::Pod {
+    if let Some(pod) = network {
         step("adding the pod to the network").await;
-        let netns = services.layout.sandbox_namespaces(id).join("net");
-        let mut pod = PodNetwork::new(id, spec, netns).map_err(PodError::Annotations)?;
-        if !services.settings.host_ports {
-            pod.ports.clear();
-        }
         attachment = Some(
             services
                 .network

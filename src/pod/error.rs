@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
+use super::limits::LimitsError;
 use crate::{
     container::error::ContainerError,
     id::Id,
@@ -85,6 +86,9 @@ pub enum PodError {
     /// The infra process is gone.
     #[error("the infra process is gone: {0}")]
     InfraLost(String),
+    /// Limits of the pod.
+    #[error("limits of the pod")]
+    Limits(#[source] LimitsError),
     /// A record.
     #[error("record of the sandbox")]
     Record(#[source] StoreError),

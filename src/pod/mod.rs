@@ -5,6 +5,7 @@ pub(crate) mod create;
 pub mod error;
 mod infra;
 mod lane;
+pub mod limits;
 mod msg;
 mod publish;
 pub mod record;
@@ -15,6 +16,7 @@ pub mod spec;
 pub mod state;
 mod stop;
 mod table;
+mod update;
 pub mod view;
 
 use std::{
@@ -29,6 +31,7 @@ use tracing::{info, warn};
 use self::{
     actor::Actor,
     error::PodError,
+    limits::PodResources,
     msg::{ContainerOp, Mailbox, Msg, PodOp},
     record::PodRecord,
     spec::{PodMetadata, PodSpec},
@@ -153,7 +156,7 @@ impl Pods {
         tokio::spawn(async move {
             let removed = crate::container::remove::remove(&services, &id, &record, None).await;
             let result = match removed {
-                Ok(()) => services
+                Ok(_) => services
                     .store
                     .delete::<ContainerRecord>(id.as_str())
                     .await
@@ -212,6 +215,7 @@ impl Pods {
             boot_id: self.services.boot_id.clone(),
             attachment: None,
             infra_pid: None,
+            resources: Some(PodResources::of(spec)),
             state: PodState::Creating,
         };
         let (actor, mailbox) = Actor::new(
@@ -263,6 +267,16 @@ impl Pods {
             Ok(result) => Some(result),
             Err(_) => None,
         }
+    }
+
+    /// Changes what a whole pod may use.
+    pub async fn update_pod(&self, id: &Id, changes: PodResources) -> Result<(), Arc<PodError>> {
+        let gone = || Err(Arc::new(PodError::NotFound(id.clone())));
+        let Some(mailbox) = self.mailbox(id) else {
+            return gone();
+        };
+        let op = PodOp::Update(Box::new(changes));
+        self.ask(&mailbox, op).await.unwrap_or_else(gone)
     }
 
     /// Makes a container in a sandbox, or returns the one of the same name.

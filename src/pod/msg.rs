@@ -7,7 +7,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{create::PodUp, error::PodError, lane::Joinable};
+use super::{create::PodUp, error::PodError, lane::Joinable, limits::PodResources};
 use crate::{
     container::{
         End, LiveContainer,
@@ -66,7 +66,7 @@ pub(super) enum Msg {
 }
 
 /// An operation on a sandbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum PodOp {
     /// Namespaces, files, network.
     SetUp,
@@ -76,11 +76,13 @@ pub(super) enum PodOp {
     Stop,
     /// Stop, and forget it.
     Remove,
+    /// Change what it may use as a whole.
+    Update(Box<PodResources>),
 }
 
 impl Joinable for PodOp {
     fn joins(&self, other: &Self) -> bool {
-        self == other
+        !matches!(self, Self::Update(_)) && self == other
     }
 }
 
@@ -116,6 +118,7 @@ pub(super) enum PodOutcome {
     Recovered(Result<Box<PodUp>, PodError>),
     Stopped(Result<(), PodError>),
     Removed(Result<(), PodError>),
+    Updated(Result<Box<PodResources>, PodError>),
     /// The job panicked.
     Broke(String),
 }
@@ -134,7 +137,7 @@ pub(super) enum ContainerOutcome {
     Stopped(Result<Option<End>, ContainerError>),
     Updated(Result<Box<Resources>, ContainerError>),
     Reaped(Result<(), ContainerError>),
-    Removed(Result<(), ContainerError>),
+    Removed(Result<Option<End>, ContainerError>),
     /// The job panicked.
     Broke(String),
 }

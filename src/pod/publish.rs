@@ -45,6 +45,7 @@ pub(super) fn pod(
         step: step
             .cloned()
             .or_else(|| record.state.trouble().map(str::to_owned)),
+        resources: record.resources(),
         containers,
     }
 }

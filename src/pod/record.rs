@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{spec::PodSpec, state::PodState};
+use super::{limits::PodResources, spec::PodSpec, state::PodState};
 use crate::{network::Attachment, store::Record};
 
 /// A sandbox on disk.
@@ -22,9 +22,22 @@ pub struct PodRecord {
     pub attachment: Option<Attachment>,
     /// Process ID of the infra process, where it has one.
     pub infra_pid: Option<i32>,
+    /// What it may use as a whole; `None` for what was asked for first.
+    #[serde(default)]
+    pub resources: Option<PodResources>,
     /// Where it is in its life.
     #[serde(flatten)]
     pub state: PodState,
+}
+
+impl PodRecord {
+    /// What the pod may use as a whole.
+    pub(super) fn resources(&self) -> PodResources {
+        match &self.resources {
+            Some(changed) => changed.clone(),
+            None => PodResources::of(&self.spec),
+        }
+    }
 }
 
 impl Record for PodRecord {

@@ -10,7 +10,7 @@ use super::{
     msg::{ContainerOp, ContainerWaiter},
 };
 use crate::{
-    container::{LiveContainer, error::ContainerError, record::ContainerRecord},
+    container::{End, LiveContainer, error::ContainerError, record::ContainerRecord},
     monitor::Monitor,
 };
 
@@ -27,6 +27,8 @@ pub(super) struct Slot {
     pub(super) trouble: Option<String>,
     /// Who wants to talk to it as soon as it is taken up.
     pub(super) lookups: Vec<oneshot::Sender<Result<LiveContainer, ContainerError>>>,
+    /// An end that came while its start was under way.
+    pub(super) early_end: Option<End>,
     /// Nothing is left of it but this.
     pub(super) gone: bool,
 }
@@ -41,6 +43,7 @@ impl Slot {
             tries: 0,
             trouble: None,
             lookups: Vec::new(),
+            early_end: None,
             gone: false,
         }
     }

@@ -6,12 +6,19 @@ use std::{
 };
 
 use super::view::PodView;
-use crate::{container::view::ContainerView, id::Id};
+use crate::{
+    container::view::ContainerView,
+    events::{self, Events},
+    id::Id,
+};
 
 /// The published views. Readers hold its lock only while they copy pointers.
+///
+/// What a view changes is told while it is published, so whoever listens and then reads has missed nothing.
 #[derive(Debug, Default)]
 pub struct Table {
     views: RwLock<Views>,
+    events: Events,
 }
 
 #[derive(Debug, Default)]
@@ -36,29 +43,37 @@ impl Table {
         self.read().containers.get(id).cloned()
     }
 
-    /// Replaces the view of a pod and of its containers.
+    /// Where it is told what happens.
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Replaces the view of a pod and of its containers, and tells what that says of them.
     pub(super) fn publish(&self, pod: Arc<PodView>) {
         let mut views = self.views.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = views.pods.get(&pod.id).cloned() {
-            for container in &before.containers {
-                views.containers.remove(&container.id);
-            }
+        let before = views.pods.get(&pod.id).cloned();
+        let happened = events::between(before.as_deref(), &pod);
+        for container in before.iter().flat_map(|before| &before.containers) {
+            views.containers.remove(&container.id);
         }
         for container in &pod.containers {
             views
                 .containers
                 .insert(container.id.clone(), container.clone());
         }
-        views.pods.insert(pod.id.clone(), pod);
+        views.pods.insert(pod.id.clone(), pod.clone());
+        self.events.tell(&pod, happened);
     }
 
-    /// Takes a pod and its containers out.
+    /// Takes a pod and its containers out, and tells so.
     pub(super) fn forget(&self, id: &Id) {
         let mut views = self.views.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(pod) = views.pods.remove(id) {
             for container in &pod.containers {
                 views.containers.remove(&container.id);
             }
+            let (last, happened) = events::ended(&pod);
+            self.events.tell(&Arc::new(last), happened);
         }
     }
 

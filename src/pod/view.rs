@@ -2,7 +2,11 @@
 
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
-use crate::{container::view::ContainerView, id::Id, pod::spec::PodSpec};
+use crate::{
+    container::view::ContainerView,
+    id::Id,
+    pod::{limits::PodResources, spec::PodSpec},
+};
 
 /// Everything that an answer about a sandbox needs.
 #[derive(Debug, Clone)]
@@ -25,6 +29,8 @@ pub struct PodView {
     pub pid: Option<i32>,
     /// The operation that runs now, or the step of a teardown that fails, for people.
     pub step: Option<String>,
+    /// What it may use as a whole: the spec's, as changed by updates.
+    pub resources: PodResources,
     /// Its containers, in the order of their creation.
     pub containers: Vec<Arc<ContainerView>>,
 }

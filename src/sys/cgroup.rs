@@ -1,4 +1,4 @@
-//! cgroup directories: where the hierarchies are, and removing what corten made in them.
+//! cgroup directories: where the hierarchies are, and making and removing what is corten's in them.
 
 use std::{
     collections::BTreeMap,
@@ -66,16 +66,74 @@ fn from_mountinfo(text: &str) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Makes a cgroup, named relative to the hierarchies' roots, where `controller` can limit it; gives its directory,
+/// or `None` where the kernel has no such controller.
+pub fn make(relative: &Path, controller: &str) -> io::Result<Option<PathBuf>> {
+    let relative = plain(relative)?;
+    let text = fs::read_to_string("/proc/self/mountinfo")?;
+    let Some((root, unified)) = with_controller(&text, controller) else {
+        return Ok(None);
+    };
+    if unified {
+        // A controller has to be handed down level by level.
+        let mut dir = root.clone();
+        for part in relative.components() {
+            let handed_down =
+                fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
+            if let Err(e) = handed_down
+                && e.kind() == io::ErrorKind::NotFound
+            {
+                return Ok(None);
+            }
+            dir.push(part);
+            make_one(&dir)?;
+        }
+        return Ok(Some(dir));
+    }
+    let dir = root.join(relative);
+    fs::create_dir_all(&dir)?;
+    Ok(Some(dir))
+}
+
+fn make_one(dir: &Path) -> io::Result<()> {
+    match fs::create_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+/// A number in a file of a cgroup.
+pub fn number(file: &Path) -> Option<u64> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+/// Where a controller's hierarchy is mounted: one of v1 that names it, else that of v2, which is told apart.
+fn with_controller(mountinfo: &str, controller: &str) -> Option<(PathBuf, bool)> {
+    let mut unified = None;
+    for line in mountinfo.lines() {
+        let Some((before, after)) = line.split_once(" - ") else {
+            continue;
+        };
+        let Some(point) = before.split(' ').nth(4) else {
+            continue;
+        };
+        let mut after = after.split(' ');
+        let (kind, options) = (after.next(), after.nth(1).unwrap_or_default());
+        match kind {
+            Some("cgroup") if options.split(',').any(|option| option == controller) => {
+                return Some((PathBuf::from(point), false));
+            }
+            Some("cgroup2") => unified = Some((PathBuf::from(point), true)),
+            _ => {}
+        }
+    }
+    unified
+}
+
 /// Removes a cgroup, named relative to the hierarchies' roots, and what is below it, from all
 /// hierarchies. One that is not there is no error; one with a process in it is.
 pub fn remove(relative: &Path) -> io::Result<()> {
-    let relative = relative.strip_prefix("/").unwrap_or(relative);
-    let plain = relative
-        .components()
-        .all(|c| matches!(c, Component::Normal(_)));
-    if !plain || relative.as_os_str().is_empty() {
-        return Err(io::Error::from(io::ErrorKind::InvalidInput));
-    }
+    let relative = plain(relative)?;
     let mut result = Ok(());
     for root in hierarchies()? {
         let removed = remove_tree(&root.join(relative));
@@ -84,6 +142,18 @@ pub fn remove(relative: &Path) -> io::Result<()> {
         }
     }
     result
+}
+
+/// A path below the root, and not the root itself.
+fn plain(relative: &Path) -> io::Result<&Path> {
+    let relative = relative.strip_prefix("/").unwrap_or(relative);
+    let plain = relative
+        .components()
+        .all(|c| matches!(c, Component::Normal(_)));
+    if !plain || relative.as_os_str().is_empty() {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    Ok(relative)
 }
 
 fn remove_tree(dir: &Path) -> io::Result<()> {
@@ -126,6 +196,13 @@ garbage";
                 PathBuf::from("/sys/fs/cgroup/cpu")
             ]
         );
+        let found = |controller| with_controller(text, controller);
+        assert_eq!(found("cpu"), Some(("/sys/fs/cgroup/cpu".into(), false)));
+        assert_eq!(
+            found("memory"),
+            Some(("/sys/fs/cgroup/unified".into(), true))
+        );
+        assert_eq!(with_controller("", "cpu"), None);
     }
 
     #[test]

@@ -10,7 +10,10 @@ use crate::{
     container::view::{ContainerState, ContainerView, User},
     cri::api,
     id::Id,
-    pod::view::{PodView, PodViewState},
+    pod::{
+        limits::PodResources,
+        view::{PodView, PodViewState},
+    },
 };
 
 /// An identifier that is the same for the same number.
@@ -40,6 +43,7 @@ pub(crate) fn pod_view(n: u8) -> PodView {
         netns: None,
         pid: None,
         step: None,
+        resources: PodResources::default(),
         containers: vec![],
     }
 }

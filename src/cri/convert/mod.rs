@@ -10,6 +10,7 @@ pub mod device;
 pub mod dns;
 pub mod env;
 pub mod error;
+pub mod event;
 pub mod filter;
 pub mod id_map;
 pub mod image;

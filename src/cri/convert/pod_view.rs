@@ -59,13 +59,15 @@ pub fn response(pod: &PodView, verbose: bool, now: i64) -> api::PodSandboxStatus
     api::PodSandboxStatusResponse {
         status: Some(status(pod)),
         info: if verbose { info(pod) } else { HashMap::new() },
-        containers_statuses: pod
-            .containers
-            .iter()
-            .map(|container| container_view::status(container))
-            .collect(),
+        containers_statuses: containers(pod),
         timestamp: now,
     }
+}
+
+/// The statuses of its containers.
+pub fn containers(pod: &PodView) -> Vec<api::ContainerStatus> {
+    let containers = pod.containers.iter();
+    containers.map(|c| container_view::status(c)).collect()
 }
 
 /// What it is known by.
@@ -91,6 +93,8 @@ fn info(pod: &PodView) -> HashMap<String, String> {
         "step": pod.step,
         "netns": pod.netns,
         "cgroupParent": pod.spec.cgroup_parent,
+        "overhead": pod.resources.overhead,
+        "resources": pod.resources.containers,
         "runtimeHandler": pod.handler,
         "hostname": pod.spec.hostname,
         "portMappings": pod.spec.port_mappings,

@@ -1,11 +1,15 @@
 //! Verbs of the node: version, status, configuration.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use crate::cri::{
-    api,
-    backend::{Backend, CgroupDriver, Condition, Outcome},
-    convert::error::At,
+use crate::{
+    cri::{
+        api,
+        backend::{Backend, CgroupDriver, Condition, Outcome},
+        convert::error::{At, FieldError},
+        detached::detached,
+    },
+    network::cni::result::IpPrefix,
 };
 
 /// The version of the kubelet's runtime interface, which the kubelet compares with its own.
@@ -80,37 +84,40 @@ pub(super) fn runtime_config<B: Backend>(backend: &B) -> api::RuntimeConfigRespo
     }
 }
 
-/// The kubelet tells the node's pod addresses here. They are the CNI plugins' affair, which have their own
-/// configuration, so they are checked and nothing is changed.
-pub(super) fn update_runtime_config(
+/// Most networks a node's pods have their addresses from; a kubelet sends one of each family.
+const CIDRS_MAX: usize = 16;
+
+/// The kubelet tells the node's pod addresses here.
+pub(super) async fn update_runtime_config<B: Backend>(
+    backend: &Arc<B>,
     request: &api::UpdateRuntimeConfigRequest,
 ) -> Outcome<api::UpdateRuntimeConfigResponse> {
     let network = request
         .runtime_config
         .as_ref()
         .and_then(|c| c.network_config.as_ref());
-    let cidrs = network.map_or("", |n| n.pod_cidr.as_str());
-    for cidr in cidrs.split(',').filter(|c| !c.is_empty()) {
-        if !is_cidr(cidr) {
-            let (at, field) = (At::root("runtime_config"), "network_config.pod_cidr");
-            return Err(at
-                .field(field)
-                .bad(cidr, "is not a network like 10.0.0.0/24")
-                .into());
-        }
+    let cidrs = pod_cidrs(network.map_or("", |n| n.pod_cidr.as_str()))?;
+    if !cidrs.is_empty() {
+        let backend = backend.clone();
+        detached(async move { backend.set_pod_cidrs(cidrs).await }).await?;
     }
-    tracing::debug!(pod_cidr = cidrs, "told of the node's pod addresses");
     Ok(api::UpdateRuntimeConfigResponse {})
 }
 
-fn is_cidr(text: &str) -> bool {
-    let Some((address, length)) = text.split_once('/') else {
-        return false;
-    };
-    match (address.parse::<std::net::IpAddr>(), length.parse::<u8>()) {
-        (Ok(address), Ok(length)) => length <= if address.is_ipv4() { 32 } else { 128 },
-        _ => false,
+fn pod_cidrs(text: &str) -> Result<Vec<IpPrefix>, FieldError> {
+    let root = At::root("runtime_config");
+    let at = root.field("network_config.pod_cidr");
+    let mut cidrs = Vec::new();
+    for cidr in text.split(',').filter(|c| !c.is_empty()) {
+        match cidr.trim().parse::<IpPrefix>() {
+            Ok(parsed) => cidrs.push(parsed.network()),
+            Err(_) => return Err(at.bad(cidr, "is not a network like 10.0.0.0/24")),
+        }
+        if cidrs.len() > CIDRS_MAX {
+            return Err(at.wrong(format!("has more than {CIDRS_MAX} networks")));
+        }
     }
+    Ok(cidrs)
 }
 
 #[cfg(test)]
@@ -118,21 +125,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pod_cidrs() {
-        let update = |cidr: &str| {
-            update_runtime_config(&api::UpdateRuntimeConfigRequest {
-                runtime_config: Some(api::RuntimeConfig {
-                    network_config: Some(api::NetworkConfig {
-                        pod_cidr: cidr.into(),
-                    }),
-                }),
-            })
-        };
-        assert!(update("").is_ok());
-        assert!(update("10.0.0.0/24,fd00::/64").is_ok());
+    fn networks_of_pods() {
+        assert_eq!(pod_cidrs("").unwrap(), []);
+        assert_eq!(pod_cidrs("10.0.0.0/24,fd00::/64").unwrap().len(), 2);
         assert_eq!(
-            update("10.0.0.0/33").unwrap_err().message(),
+            pod_cidrs("10.0.0.0/33").unwrap_err().to_string(),
             "runtime_config.network_config.pod_cidr: \"10.0.0.0/33\" is not a network like 10.0.0.0/24"
         );
+        let host = pod_cidrs("10.0.0.7/24").unwrap();
+        assert_eq!(host[0].to_string(), "10.0.0.0/24");
+        let many = vec!["10.0.0.0/24"; CIDRS_MAX + 1].join(",");
+        assert!(pod_cidrs(&many).is_err());
     }
 }

@@ -6,11 +6,11 @@ use crate::cri::{
     api,
     backend::{Backend, Outcome},
     chunks::{Chunks, chunks},
-    convert::{filter::PodFilter, pod, pod_view},
+    convert::{error::At, filter::PodFilter, pod, pod_view, resources},
     detached::detached,
     lookup,
 };
-use crate::pod::view::PodView;
+use crate::pod::{limits::PodResources, view::PodView};
 
 pub(super) async fn run<B: Backend>(
     backend: &Arc<B>,
@@ -50,8 +50,30 @@ pub(super) fn status<B: Backend>(
     backend: &B,
     request: &api::PodSandboxStatusRequest,
 ) -> Outcome<api::PodSandboxStatusResponse> {
+    // Before the look: what happens after it has a later time, and is not taken for older news.
+    let now = super::now();
     let pod = lookup::pod(backend, &request.pod_sandbox_id)?;
-    Ok(pod_view::response(&pod, request.verbose, super::now()))
+    Ok(pod_view::response(&pod, request.verbose, now))
+}
+
+pub(super) async fn update_resources<B: Backend>(
+    backend: &Arc<B>,
+    request: api::UpdatePodSandboxResourcesRequest,
+) -> Outcome<api::UpdatePodSandboxResourcesResponse> {
+    let given = |name: &'static str, limits: Option<_>| {
+        let convert = |limits| resources::resources(&At::root(name), limits);
+        limits.map(convert).transpose()
+    };
+    let changes = PodResources {
+        overhead: given("overhead", request.overhead)?,
+        containers: given("resources", request.resources)?,
+    };
+    let id = lookup::pod(&**backend, &request.pod_sandbox_id)?.id.clone();
+    if changes != PodResources::default() {
+        let backend = backend.clone();
+        detached(async move { backend.update_pod(&id, changes).await }).await?;
+    }
+    Ok(api::UpdatePodSandboxResourcesResponse {})
 }
 
 pub(super) fn list<B: Backend>(

@@ -22,8 +22,11 @@ use crate::{
         convert::arbitrary,
         status::{Failure, Kind},
     },
+    events::{Events, Subscription},
     id::Id,
+    network::cni::result::IpPrefix,
     pod::{
+        limits::PodResources,
         spec::PodSpec,
         view::{PodView, PodViewState},
     },
@@ -39,6 +42,7 @@ pub(super) struct Fake {
     pub(super) state: Mutex<State>,
     /// Pulls and pods that may go on; tests that want them to wait take the permits away.
     pub(super) gate: Semaphore,
+    pub(super) events: Events,
 }
 
 #[derive(Default)]
@@ -55,6 +59,7 @@ impl Default for Fake {
         Self {
             state: Mutex::default(),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
+            events: Events::default(),
         }
     }
 }
@@ -183,6 +188,28 @@ impl Backend for Fake {
     async fn update_container(&self, id: &Id, resources: Resources) -> Outcome<()> {
         if let Some(container) = self.state().containers.get_mut(id) {
             container.resources = resources;
+        }
+        Ok(())
+    }
+
+    async fn update_pod(&self, id: &Id, changes: PodResources) -> Outcome<()> {
+        if let Some(pod) = self.state().pods.get_mut(id) {
+            pod.resources = changes;
+        }
+        Ok(())
+    }
+
+    fn subscribe(&self) -> Outcome<Subscription> {
+        Ok(self.events.subscribe()?)
+    }
+
+    fn end_subscriptions(&self) {
+        self.events.close();
+    }
+
+    async fn set_pod_cidrs(&self, cidrs: Vec<IpPrefix>) -> Outcome<()> {
+        for cidr in cidrs {
+            self.called(format!("pods have addresses of {cidr}"));
         }
         Ok(())
     }

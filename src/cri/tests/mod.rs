@@ -1,7 +1,9 @@
 //! The services, driven by a real client over a real socket, on a small fake backend.
 
+mod checkpoint;
 mod containers;
 mod control;
+mod events;
 mod fake;
 mod images;
 mod life;

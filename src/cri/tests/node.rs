@@ -56,23 +56,27 @@ async fn version_and_status() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_says_so() {
+async fn networks_of_pods_are_passed_on() {
     let served = Served::start().await;
     let mut runtime = served.runtime();
-    let answers = [
-        refused(
-            runtime
-                .checkpoint_container(api::CheckpointContainerRequest::default())
-                .await,
-        ),
-        refused(runtime.restore_pod(api::RestorePodRequest::default()).await),
-    ];
-    for (code, message) in answers {
-        assert_eq!(code, Code::Unimplemented);
-        assert!(message.starts_with("corten does not "), "{message}");
+    let update = |cidr: &str| api::UpdateRuntimeConfigRequest {
+        runtime_config: Some(api::RuntimeConfig {
+            network_config: Some(api::NetworkConfig {
+                pod_cidr: cidr.into(),
+            }),
+        }),
+    };
+    let both = update("10.0.0.0/24,fd00::/64");
+    runtime.update_runtime_config(both).await.unwrap();
+    for cidr in ["10.0.0.0/24", "fd00::/64"] {
+        let call = format!("pods have addresses of {cidr}");
+        assert!(served.backend.saw(&call), "{call}");
     }
-    let events = runtime.get_container_events(api::GetEventsRequest {}).await;
-    assert_eq!(refused(events).0, Code::Unimplemented);
+    for bad in ["10.0.0.0", "10.0.0.0/33", "pods", "10.0.0.0/24 fd00::/64"] {
+        let (code, message) = refused(runtime.update_runtime_config(update(bad)).await);
+        assert_eq!(code, Code::InvalidArgument);
+        assert!(message.contains(bad), "{message}");
+    }
 }
 
 #[tokio::test]

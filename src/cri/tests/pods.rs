@@ -244,3 +244,63 @@ async fn streams_carry_what_lists_do() {
     }
     assert_eq!(streamed, list.items);
 }
+
+#[tokio::test]
+async fn resources_of_a_whole_pod() {
+    let served = Served::start().await;
+    let (pod, _) = served.backend.add(1);
+    let mut runtime = served.runtime();
+    let limits = |memory| {
+        Some(api::LinuxContainerResources {
+            memory_limit_in_bytes: memory,
+            ..Default::default()
+        })
+    };
+    let request = api::UpdatePodSandboxResourcesRequest {
+        pod_sandbox_id: pod.to_string(),
+        overhead: limits(5),
+        resources: limits(7),
+    };
+    runtime
+        .update_pod_sandbox_resources(request.clone())
+        .await
+        .unwrap();
+    let status = api::PodSandboxStatusRequest {
+        pod_sandbox_id: pod.to_string(),
+        verbose: true,
+    };
+    let status = runtime.pod_sandbox_status(status).await.unwrap();
+    let info: serde_json::Value = serde_json::from_str(&status.into_inner().info["info"]).unwrap();
+    assert_eq!(info["overhead"]["memory_limit"], 5);
+    assert_eq!(info["resources"]["memory_limit"], 7);
+    for (bad, expected, word) in [
+        (
+            api::UpdatePodSandboxResourcesRequest {
+                pod_sandbox_id: "feedface".into(),
+                ..request.clone()
+            },
+            Code::NotFound,
+            "feedface",
+        ),
+        (
+            api::UpdatePodSandboxResourcesRequest {
+                overhead: limits(-5),
+                ..request.clone()
+            },
+            Code::InvalidArgument,
+            "overhead.memory_limit_in_bytes: -5",
+        ),
+        (
+            api::UpdatePodSandboxResourcesRequest {
+                resources: limits(-5),
+                ..request
+            },
+            Code::InvalidArgument,
+            "resources.memory_limit_in_bytes: -5",
+        ),
+    ] {
+        let (code, message) = refused(runtime.update_pod_sandbox_resources(bad).await);
+        assert_eq!(code, expected, "{message}");
+        assert!(message.contains(word), "{message}");
+    }
+}

@@ -7,5 +7,6 @@ pub mod conf;
 pub mod dir;
 pub mod plugin;
 pub mod result;
+pub mod template;
 pub mod version;
 pub mod watch;

@@ -296,8 +296,12 @@ impl Actor {
                 }
             },
             ContainerOp::Update(resources) => {
-                if record.state.pid().is_none() || record.removing {
-                    return wrong("created or running");
+                if record.removing {
+                    return Some(Err(Arc::new(ContainerError::WrongState {
+                        id: id.clone(),
+                        state: "being removed",
+                        wanted: "there",
+                    })));
                 }
                 self.container_job(id, async move {
                     let updated = update::update(&services, &own, &record, *resources).await;
@@ -348,10 +352,17 @@ impl Actor {
                 Ok(())
             }
             ContainerOutcome::Started(Ok(at)) => {
+                let early = self.containers.get(id).and_then(|s| s.early_end.as_ref());
+                let at = early.map_or(at, |end| at.min(end.at));
                 self.event(id, Event::StartDone { at }).await;
+                self.end_early(id).await;
                 Ok(())
             }
             ContainerOutcome::Started(Err(error)) => {
+                // Where it was gone before its start, how it went is the reason, not that it was gone.
+                if error.is_gone() {
+                    self.end_early(id).await;
+                }
                 self.start_failed(id, &error).await;
                 Err(error)
             }
@@ -385,7 +396,10 @@ impl Actor {
                 }
                 result
             }
-            ContainerOutcome::Removed(Ok(())) => self.removed(id).await,
+            ContainerOutcome::Removed(Ok(end)) => {
+                self.ended_by_removal(id, end);
+                self.removed(id).await
+            }
             ContainerOutcome::Removed(Err(error)) => {
                 self.retry_container_later(id, &error);
                 Err(error)
@@ -397,6 +411,7 @@ impl Actor {
                     self.create_failed(id, Some(ContainerError::Panicked("create".into())))
                         .await;
                 }
+                self.end_early(id).await;
                 Err(error)
             }
         };
@@ -474,7 +489,28 @@ impl Actor {
                 message: whole(error),
             },
         };
-        self.container_ended(id, end).await;
+        self.end(id, end).await;
+        // The runtime knows why an init never became the command; its exit code would say less.
+        if let Some(slot) = self.containers.get_mut(id) {
+            slot.early_end = None;
+        }
+    }
+
+    /// Takes an end that came before its start was done.
+    async fn end_early(&mut self, id: &Id) {
+        let slot = self.containers.get_mut(id);
+        if let Some(end) = slot.and_then(|slot| slot.early_end.take()) {
+            self.end(id, end).await;
+        }
+    }
+
+    /// Shows that a container ended before it is gone.
+    fn ended_by_removal(&mut self, id: &Id, end: Option<End>) {
+        if let Some(End { at, cause }) = end
+            && self.step_state(id, Event::Ended { at, cause })
+        {
+            self.publish();
+        }
     }
 
     async fn adopted(&mut self, id: &Id, adoption: Adoption) {
@@ -511,7 +547,20 @@ impl Actor {
         }
     }
 
+    /// An init is gone. One that is being started may end before the runtime has returned: then the start
+    /// is told first, or why it failed.
     pub(super) async fn container_ended(&mut self, id: &Id, end: End) {
+        let Some(slot) = self.containers.get_mut(id) else {
+            return;
+        };
+        if matches!(slot.lane.running(), Some(ContainerOp::Start)) {
+            slot.early_end.get_or_insert(end);
+            return;
+        }
+        self.end(id, end).await;
+    }
+
+    async fn end(&mut self, id: &Id, end: End) {
         let Some(slot) = self.containers.get_mut(id) else {
             return;
         };
