@@ -1,11 +1,12 @@
 //! Lists and their filters.
 
 use corten::cri::api::{
-    ContainerFilter, ContainerState, ContainerStateValue, ListPodSandboxRequest, PodSandboxFilter,
-    PodSandboxState, PodSandboxStateValue, StreamContainersRequest, StreamPodSandboxesRequest,
+    ContainerFilter, ContainerState, ContainerStateValue, ImageFilter, ListPodSandboxRequest,
+    PodSandboxFilter, PodSandboxState, PodSandboxStateValue, StreamContainersRequest,
+    StreamImagesRequest, StreamPodSandboxesRequest,
 };
 
-use crate::support::{container, node, pod};
+use crate::support::{IMAGE, container, image_spec, node, pod};
 
 fn labels(pairs: &[(&str, &str)]) -> std::collections::HashMap<String, String> {
     pairs
@@ -164,6 +165,88 @@ async fn lists_come_as_streams_too() {
             containers.extend(part.containers.into_iter().map(|container| container.id));
         }
         assert_eq!(containers, [id]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn streamed_lists_are_filtered_as_lists_are() {
+    node(async |node| {
+        let (_, pod, id) = node.idle("here").await;
+        node.idle("elsewhere").await;
+        let pods = async |filter: PodSandboxFilter| {
+            let filter = Some(filter);
+            let request = StreamPodSandboxesRequest { filter };
+            let mut stream = node.runtime().stream_pod_sandboxes(request).await?;
+            let mut found = Vec::new();
+            while let Some(part) = stream.get_mut().message().await? {
+                found.extend(part.pod_sandboxes.into_iter().map(|pod| pod.id));
+            }
+            Ok::<_, tonic::Status>(found)
+        };
+        let containers = async |filter: ContainerFilter| {
+            let filter = Some(filter);
+            let request = StreamContainersRequest { filter };
+            let mut stream = node.runtime().stream_containers(request).await?;
+            let mut found = Vec::new();
+            while let Some(part) = stream.get_mut().message().await? {
+                found.extend(part.containers.into_iter().map(|container| container.id));
+            }
+            Ok::<_, tonic::Status>(found)
+        };
+        let one = PodSandboxFilter {
+            id: pod.clone(),
+            ..Default::default()
+        };
+        assert_eq!(pods(one).await.unwrap(), [pod.clone()]);
+        let not_ready = PodSandboxFilter {
+            state: Some(PodSandboxStateValue { state: 1 }),
+            ..Default::default()
+        };
+        assert!(pods(not_ready).await.unwrap().is_empty());
+        let bad = PodSandboxFilter {
+            state: Some(PodSandboxStateValue { state: 9 }),
+            ..Default::default()
+        };
+        let error = pods(bad).await.unwrap_err();
+        assert_eq!(error.code(), tonic::Code::InvalidArgument, "{error}");
+        let of_pod = ContainerFilter {
+            pod_sandbox_id: pod,
+            ..Default::default()
+        };
+        assert_eq!(containers(of_pod).await.unwrap(), [id]);
+        let bad = ContainerFilter {
+            state: Some(ContainerStateValue { state: 9 }),
+            ..Default::default()
+        };
+        let error = containers(bad).await.unwrap_err();
+        assert_eq!(error.code(), tonic::Code::InvalidArgument, "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn images_are_streamed_and_filtered() {
+    node(async |node| {
+        let images = async |image: Option<&str>| {
+            let filter = image.map(|image| ImageFilter {
+                image: Some(image_spec(image)),
+            });
+            let request = StreamImagesRequest { filter };
+            let mut stream = node.images().stream_images(request).await?;
+            let mut found = Vec::new();
+            while let Some(part) = stream.get_mut().message().await? {
+                found.extend(part.images.into_iter().map(|image| image.id));
+            }
+            Ok::<_, tonic::Status>(found)
+        };
+        let all = node.image_list().await;
+        let ids: Vec<_> = all.into_iter().map(|image| image.id).collect();
+        assert_eq!(images(None).await.unwrap(), ids);
+        assert_eq!(images(Some(IMAGE)).await.unwrap(), ids);
+        assert!(images(Some("localhost/none:1")).await.unwrap().is_empty());
+        let error = images(Some("UPPER CASE")).await.unwrap_err();
+        assert_eq!(error.code(), tonic::Code::InvalidArgument, "{error}");
     })
     .await;
 }

@@ -2,11 +2,15 @@
 
 mod attributes;
 mod bad_input;
+mod checkpoints;
 mod commands;
 mod devices;
+mod endings;
+mod events;
 mod every_rpc;
 mod exec;
 mod handlers;
+mod host_ports;
 mod hundred;
 mod idempotence;
 mod identity;
@@ -17,7 +21,9 @@ mod mounts;
 mod namespaces;
 mod network;
 mod resources;
+mod runtime_config;
 mod sandboxes;
 mod service;
 mod stats;
+mod updates;
 mod userns;

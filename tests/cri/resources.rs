@@ -126,9 +126,9 @@ async fn limits_can_be_changed_before_and_while_it_runs() {
         assert_eq!(shares, either("200", "8"));
         assert_eq!(told().await, (96 << 20, 200));
         node.stop_container(&id, 0).await.unwrap();
-        let error = update(64 << 20, 0).await.unwrap_err();
-        assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
-        assert_eq!(told().await, (96 << 20, 200));
+        // What has ended only takes it on record.
+        update(64 << 20, 0).await.unwrap();
+        assert_eq!(told().await, (64 << 20, 200));
     })
     .await;
 }

@@ -124,6 +124,12 @@ impl Node {
         std::fs::rename(staged, self.scratch.join("cni").join(name)).unwrap();
     }
 
+    /// The networks of its pods, one of each family.
+    pub(crate) fn pod_cidrs(&self) -> [String; 2] {
+        let (a, b) = self.subnet;
+        [format!("10.{a}.{b}.0/24"), format!("fd00:{a:x}:{b:x}::/64")]
+    }
+
     pub(crate) fn bridge(&self) -> String {
         format!("ct{}", self.scratch.token())
     }
