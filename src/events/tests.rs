@@ -75,7 +75,8 @@ fn large_sandboxes_fill_a_queue_sooner() {
     let events = Events::default();
     let mut slow = events.subscribe().unwrap();
     let mut pod = pod_view(1);
-    pod.containers = vec![Arc::new(container_view(2, &pod.id)); WEIGHT_MAX / 2];
+    let container = Arc::new(container_view(2, &pod.id));
+    pod.containers = std::iter::repeat_n(container, WEIGHT_MAX / 2).collect();
     let pod = Arc::new(pod);
     events.tell(&pod, vec![(id(1), Kind::Created)]);
     assert_eq!(events.subscribers(), 1);

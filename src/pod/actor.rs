@@ -5,6 +5,7 @@
 //! published after each change, and answers are sent after the views.
 
 mod containers;
+mod ends;
 
 pub(super) use containers::gone_result as gone_container;
 

@@ -198,7 +198,7 @@ async fn streamed_lists_are_filtered_as_lists_are() {
             id: pod.clone(),
             ..Default::default()
         };
-        assert_eq!(pods(one).await.unwrap(), [pod.clone()]);
+        assert_eq!(pods(one).await.unwrap(), std::slice::from_ref(&pod));
         let not_ready = PodSandboxFilter {
             state: Some(PodSandboxStateValue { state: 1 }),
             ..Default::default()

@@ -8,7 +8,7 @@ use tonic::Code;
 use crate::support::{Node, Options, container, linux, node, node_with, pod, shell};
 
 /// A file of a container's cgroup, of whichever version.
-async fn limit(node: &Node, id: &str, controller: &str, v1: &str, v2: &str) -> String {
+pub(super) async fn limit(node: &Node, id: &str, controller: &str, v1: &str, v2: &str) -> String {
     let groups =
         std::fs::read_to_string(format!("/proc/{}/cgroup", node.init_pid(id).await)).unwrap();
     let find = |names: &str| {

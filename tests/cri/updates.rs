@@ -6,6 +6,7 @@ use corten::cri::api::{
 };
 use tonic::{Code, Status};
 
+use super::resources::limit;
 use crate::support::{Node, container, linux, node, pod, pod_linux, run, shell, until};
 
 fn memory(bytes: i64) -> LinuxContainerResources {
@@ -175,6 +176,8 @@ async fn less_memory_than_is_used_is_refused() {
         let said = error.message();
         assert!(said.contains("memory_limit_in_bytes: 8388608"), "{error}");
         assert_eq!(told(node, &id).await, memory(512 << 20));
+        let kernels = limit(node, &id, "memory", "memory.limit_in_bytes", "memory.max").await;
+        assert_eq!(kernels, (512 << 20).to_string());
         update(node, &id, memory(600 << 20)).await.unwrap();
         assert_eq!(node.exec(&id, &["echo", "alive"]).await, "alive");
     })

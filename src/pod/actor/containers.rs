@@ -18,7 +18,7 @@ use crate::{
         remove,
         spec::ContainerSpec,
         start,
-        state::{ContainerState, Event, ExitCause},
+        state::{ContainerState, Event},
         stop, update,
     },
     id::Id,
@@ -27,7 +27,6 @@ use crate::{
         slot::Slot,
         spec::PidMode,
     },
-    services::now,
 };
 
 use std::{future::Future, panic::AssertUnwindSafe};
@@ -215,7 +214,7 @@ impl Actor {
     }
 
     /// Begins the next operation of a container, if none runs.
-    async fn advance_container(&mut self, id: &Id) {
+    pub(super) async fn advance_container(&mut self, id: &Id) {
         while let Some(op) = self
             .containers
             .get_mut(id)
@@ -481,38 +480,6 @@ impl Actor {
         }
     }
 
-    /// What could not be started has ended, with the runtime's reason.
-    async fn start_failed(&mut self, id: &Id, error: &ContainerError) {
-        let end = End {
-            at: now(),
-            cause: ExitCause::StartFailed {
-                message: whole(error),
-            },
-        };
-        self.end(id, end).await;
-        // The runtime knows why an init never became the command; its exit code would say less.
-        if let Some(slot) = self.containers.get_mut(id) {
-            slot.early_end = None;
-        }
-    }
-
-    /// Takes an end that came before its start was done.
-    async fn end_early(&mut self, id: &Id) {
-        let slot = self.containers.get_mut(id);
-        if let Some(end) = slot.and_then(|slot| slot.early_end.take()) {
-            self.end(id, end).await;
-        }
-    }
-
-    /// Shows that a container ended before it is gone.
-    fn ended_by_removal(&mut self, id: &Id, end: Option<End>) {
-        if let Some(End { at, cause }) = end
-            && self.step_state(id, Event::Ended { at, cause })
-        {
-            self.publish();
-        }
-    }
-
     async fn adopted(&mut self, id: &Id, adoption: Adoption) {
         match adoption {
             Adoption::Alive {
@@ -545,39 +512,6 @@ impl Actor {
         for answer in waiting {
             let _ = answer.send(self.lookup(id));
         }
-    }
-
-    /// An init is gone. One that is being started may end before the runtime has returned: then the start
-    /// is told first, or why it failed.
-    pub(super) async fn container_ended(&mut self, id: &Id, end: End) {
-        let Some(slot) = self.containers.get_mut(id) else {
-            return;
-        };
-        if matches!(slot.lane.running(), Some(ContainerOp::Start)) {
-            slot.early_end.get_or_insert(end);
-            return;
-        }
-        self.end(id, end).await;
-    }
-
-    async fn end(&mut self, id: &Id, end: End) {
-        let Some(slot) = self.containers.get_mut(id) else {
-            return;
-        };
-        if matches!(slot.record.state, ContainerState::Exited(_)) {
-            return;
-        }
-        info!(container = %id, cause = ?end.cause, "exited");
-        slot.lane.submit(ContainerOp::Reap, None);
-        self.event(
-            id,
-            Event::Ended {
-                at: end.at,
-                cause: end.cause,
-            },
-        )
-        .await;
-        self.advance_container(id).await;
     }
 
     async fn removed(&mut self, id: &Id) -> Result<(), ContainerError> {
@@ -658,7 +592,7 @@ impl Actor {
         self.advance_container(id).await;
     }
 
-    async fn event(&mut self, id: &Id, event: Event) {
+    pub(super) async fn event(&mut self, id: &Id, event: Event) {
         if self.step_state(id, event) {
             self.note(id).await;
             self.publish();
@@ -666,7 +600,7 @@ impl Actor {
     }
 
     /// Takes an event into the state; says whether it changed.
-    fn step_state(&mut self, id: &Id, event: Event) -> bool {
+    pub(super) fn step_state(&mut self, id: &Id, event: Event) -> bool {
         let Some(slot) = self.containers.get_mut(id) else {
             return false;
         };
