@@ -1,6 +1,7 @@
 //! The daemon: built, recovered, serving, drained.
 
 mod backend;
+mod confinement;
 mod leftovers;
 mod lock;
 mod settings;
@@ -19,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::{
     config::{Config, ConfigError},
-    container::create::container_of_view,
+    container::volumes::container_of_view,
     cri::{
         server::{self, Drained, ServeError},
         socket::{Socket, SocketError},
@@ -197,8 +198,10 @@ async fn assemble(config: &Config) -> Result<Services, DaemonError> {
         images.adopt(container_of_view(&view.key), &view.layers);
     }
     let network = Network::open(network_config(config, &layout)).await?;
+    let mut settings = settings::settings(config, &node)?;
+    settings.defaults.apparmor_profile = confinement::apparmor_profile(config, &node).await;
     Ok(Services {
-        settings: settings::settings(config, &node)?,
+        settings,
         layout,
         store,
         storage,
@@ -206,6 +209,7 @@ async fn assemble(config: &Config) -> Result<Services, DaemonError> {
         network,
         handlers,
         monitor,
+        selinux: confinement::selinux(config, &node),
         node,
         boot_id: boot_id(),
     })

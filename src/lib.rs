@@ -13,6 +13,7 @@ pub mod id;
 pub mod id_map;
 pub mod image;
 pub mod layout;
+pub mod lsm;
 pub mod monitor;
 pub mod network;
 pub mod oci;

@@ -9,11 +9,15 @@ use std::{
 use crate::{
     container::{
         error::ContainerError,
-        spec::{Device, Seccomp},
+        spec::{Device, Seccomp, Security},
     },
     id::Id,
     image::Images,
     layout::Layout,
+    lsm::{
+        apparmor::{self, ApparmorError},
+        selinux::{Labels, Selinux},
+    },
     monitor::MonitorBinary,
     network::Network,
     oci::{
@@ -22,7 +26,10 @@ use crate::{
         node::Node,
         spec::Defaults,
     },
-    pod::spec::PodSpec,
+    pod::{
+        record::PodRecord,
+        spec::{PodSpec, SecurityProfile, SelinuxLabel},
+    },
     storage::Storage,
     store::Store,
 };
@@ -48,6 +55,8 @@ pub struct Services {
     pub monitor: MonitorBinary,
     /// What this machine lets a container have.
     pub node: Node,
+    /// Labels, where this machine has them and is to use them.
+    pub selinux: Option<Selinux>,
     /// Which boot of the machine this is.
     pub boot_id: String,
 }
@@ -75,6 +84,8 @@ pub struct Settings {
     pub create_timeout: Duration,
     /// The filter that stands for the default one: built in, or a file.
     pub default_seccomp: Seccomp,
+    /// Paths where, and below which, a missing source of a mount is refused rather than made.
+    pub refused_mount_sources: Vec<PathBuf>,
     /// Devices every container gets.
     pub additional_devices: Vec<Device>,
     /// What containers get that do not ask for something else.
@@ -116,6 +127,44 @@ impl Services {
         match asked {
             Seccomp::RuntimeDefault => &self.settings.default_seccomp,
             other => other,
+        }
+    }
+
+    /// Refuses an AppArmor profile that is asked for and that the kernel does not have. Blocks.
+    pub(crate) fn check_apparmor(&self, asked: &SecurityProfile) -> Result<(), ApparmorError> {
+        // Without AppArmor, what cannot be had is refused with the specification.
+        if !self.node.apparmor {
+            return Ok(());
+        }
+        apparmor::check(asked, self.settings.defaults.apparmor_profile.as_deref())
+    }
+
+    /// Labels of a container, where it gets any.
+    pub(crate) fn labels(&self, pod: &PodRecord, container: &Security) -> Option<Labels> {
+        let asked = container.selinux.as_ref();
+        let confined = !container.privileged;
+        self.labels_of(pod, asked, confined)
+    }
+
+    /// Labels of a sandbox's own files and process, where they get any.
+    pub(crate) fn sandbox_labels(&self, pod: &PodRecord) -> Option<Labels> {
+        self.labels_of(pod, None, true)
+    }
+
+    fn labels_of(
+        &self,
+        pod: &PodRecord,
+        asked: Option<&SelinuxLabel>,
+        confined: bool,
+    ) -> Option<Labels> {
+        let selinux = self.selinux.as_ref()?;
+        let level = pod.selinux_level.as_deref().unwrap_or_default();
+        match asked.or(pod.spec.selinux.as_ref()) {
+            Some(asked) => Some(selinux.contexts.labels(asked, level)),
+            None if confined && !pod.spec.is_the_hosts() => {
+                Some(selinux.contexts.labels(&SelinuxLabel::default(), level))
+            }
+            None => None,
         }
     }
 

@@ -128,13 +128,21 @@ options! {
         /// Seccomp profile (a JSON file) that stands for RuntimeDefault. Empty: the built-in one.
         seccomp_profile: Option<PathBuf> = None, "seccomp-profile" "FILE";
 
-        /// Name of the loaded AppArmor profile that stands for RuntimeDefault.
-        /// Empty: none is applied.
-        apparmor_profile: Option<String> = None, "apparmor-profile" "NAME";
+        /// Name of the AppArmor profile that stands for RuntimeDefault, where the kernel has AppArmor.
+        /// corten loads its own, "corten-default", with apparmor_parser; another has to be loaded
+        /// already. Empty: none is applied.
+        apparmor_profile: Option<String> = Some("corten-default".to_owned()), "apparmor-profile" "NAME";
+
+        /// Confine containers by SELinux labels where the kernel has SELinux and a policy.
+        selinux: bool = true, "selinux" "BOOL";
 
         /// Devices every container gets, as "HOST_PATH[:CONTAINER_PATH][:PERMISSIONS]".
         additional_devices: Vec<DeviceSpec> = Vec::new(), "additional-device" "DEVICE";
 
+        /// Paths where, and below which, the missing source of a mount is refused. Elsewhere it is
+        /// made, as an empty directory of root's with mode 0755. "/" has all of them refused.
+        absent_mount_sources_to_reject: Vec<PathBuf> = Vec::new(),
+            "absent-mount-source-to-reject" "PATH";
     }
 
     "Images" {

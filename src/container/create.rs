@@ -20,11 +20,13 @@ use super::{
     signal,
     spec::{ContainerSpec, MountSource, Users},
     state::ContainerState,
+    volumes,
 };
 use crate::{
     id::Id,
     id_map::UserMappings,
     image::Image,
+    lsm::{relabel, selinux::Labels},
     monitor::{
         self, CreateRequest, LogConfig, MIN_LOG_SIZE, Monitor, MonitorError, MonitorPaths, Stdin,
         StdioOwner,
@@ -33,7 +35,7 @@ use crate::{
         Handler, command,
         device::{self, ResolvedDevice},
         message,
-        mount::{self, MissingSource, ResolvedMount},
+        mount::{self, ResolvedMount},
         mountinfo::MountTable,
         rootfs, seccomp,
         spec::{self, Built, ImageProcess, NamespacePaths, SandboxFiles, SpecInput},
@@ -79,7 +81,7 @@ pub(crate) fn intent(
     let mut spec = spec;
     spec.security.pid = pid_mode(spec.security.pid, &record.spec.namespaces.pid)?;
     check_users(&spec.security.users, record.spec.namespaces.user.as_ref())?;
-    check_supported(services, &spec)?;
+    check_supported(&spec)?;
     let name = &spec.image.image;
     let image = services
         .images
@@ -135,22 +137,17 @@ fn check_users(container: &Users, sandbox: Option<&UserMappings>) -> Result<(), 
 }
 
 /// Refuses what would otherwise be passed over in silence.
-fn check_supported(services: &Services, spec: &ContainerSpec) -> Result<(), ContainerError> {
+fn check_supported(spec: &ContainerSpec) -> Result<(), ContainerError> {
     if !spec.cdi_devices.is_empty() {
         return Err(ContainerError::Unsupported(
             "config.CDI_devices: CDI devices",
-        ));
-    }
-    if services.node.selinux && spec.mounts.iter().any(|mount| mount.selinux_relabel) {
-        return Err(ContainerError::Unsupported(
-            "config.mounts.selinux_relabel: mounts with an SELinux label of their own",
         ));
     }
     Ok(())
 }
 
 /// What an image is known by: a digested reference where there is one, else its ID.
-fn known_by(image: &Image) -> String {
+pub(super) fn known_by(image: &Image) -> String {
     image.repo_digests.first().unwrap_or(&image.id).clone()
 }
 
@@ -178,6 +175,9 @@ async fn try_create(
 ) -> Result<CreatedContainer, ContainerError> {
     let image = hold_image(services, &record.image_id, id)?;
     let handler = services.handler(&record.handler)?;
+    let label = services
+        .labels(&home.record, &record.spec.security)
+        .map(|labels| labels.mount.to_string());
     make_directories(services, id, record).await?;
     services
         .storage
@@ -187,6 +187,7 @@ async fn try_create(
             &services.layout.rootfs(id),
             RootfsOptions {
                 users: home.record.spec.namespaces.user.clone(),
+                context: label.clone(),
                 ..RootfsOptions::default()
             },
         )
@@ -194,7 +195,13 @@ async fn try_create(
         .map_err(ContainerError::Rootfs)?;
     let mut record = record.clone();
     let users = home.record.spec.namespaces.user.as_ref();
-    let views = mount_images(services, id, &mut record, users).await?;
+    let look = volumes::Look {
+        context: label.clone(),
+        users: users.cloned(),
+    };
+    let views = volumes::mount(services, id, &mut record, &look)
+        .await
+        .map_err(|error| ContainerError::Volume(Box::new(error)))?;
 
     let user = {
         let (services, id) = (services.clone(), id.clone());
@@ -271,56 +278,6 @@ fn make_dir(dir: &Path, mode: u32) -> Result<(), ContainerError> {
         .map_err(failed("making directory", dir))
 }
 
-/// Mounts the images that the container mounts, and says where each of its mounts found its own.
-async fn mount_images(
-    services: &Arc<Services>,
-    id: &Id,
-    record: &mut ContainerRecord,
-    users: Option<&UserMappings>,
-) -> Result<Vec<Option<PathBuf>>, ContainerError> {
-    let spec = record.spec.clone();
-    let mut views = Vec::with_capacity(spec.mounts.len());
-    for (n, mount) in spec.mounts.iter().enumerate() {
-        let MountSource::Image { image: name, .. } = &mount.source else {
-            views.push(None);
-            continue;
-        };
-        let image = services
-            .images
-            .get(&name.image)
-            .map_err(ContainerError::Image)?
-            .ok_or_else(|| ContainerError::ImageNotFound(name.image.clone()))?;
-        let image = hold_image(services, &image.id, id)?;
-        let target = services.layout.image_volumes(id).join(n.to_string());
-        services
-            .storage
-            .mount_view_for(
-                &view_key(id, n),
-                &image.layers,
-                None,
-                &target,
-                users.cloned(),
-            )
-            .await
-            .map_err(ContainerError::Rootfs)?;
-        record
-            .mount_images
-            .insert(mount.container_path.clone(), known_by(&image));
-        views.push(Some(target));
-    }
-    Ok(views)
-}
-
-/// Name of a container's view of an image, for its mount number `n`.
-pub(crate) fn view_key(id: &Id, n: usize) -> String {
-    format!("{id}-{n}")
-}
-
-/// The container that a view was made for.
-pub(crate) fn container_of_view(key: &str) -> &str {
-    key.split_once('-').map_or(key, |(id, _)| id)
-}
-
 /// Looks up what the specification needs to know of the host, builds it, and writes it.
 fn write_spec(
     services: &Services,
@@ -353,7 +310,9 @@ fn write_spec(
         .and_then(UserMappings::root);
     let volumes = process.volumes.iter().map(String::as_str);
     rootfs::prepare(&rootfs_path, volumes, root).map_err(ContainerError::Prepare)?;
-    let mut mounts = resolve_mounts(container, views)?;
+    let mut mounts = resolve_mounts(services, container, views)?;
+    let labels = services.labels(&home.record, &container.security);
+    relabel_volumes(&mounts, labels.as_ref())?;
     if !handler.features.idmap_mounts {
         mapped::mount(&services.layout.mapped_volumes_of(id), &mut mounts)
             .map_err(ContainerError::Mapped)?;
@@ -361,6 +320,9 @@ fn write_spec(
     let devices = resolve_devices(services, container, handler)?;
     let filter = seccomp::load(services.seccomp(&container.security.seccomp))
         .map_err(ContainerError::Seccomp)?;
+    services
+        .check_apparmor(&container.security.apparmor)
+        .map_err(ContainerError::Apparmor)?;
     let cgroup = services
         .cgroup_parent(&home.id, &home.record.spec)
         .map_err(ContainerError::Cgroup)?
@@ -379,6 +341,7 @@ fn write_spec(
         mounts: &mounts,
         devices: &devices,
         seccomp: &filter,
+        labels: labels.as_ref(),
         cgroups_path: &cgroup.spec,
         node: &services.node,
         features: &handler.features,
@@ -425,6 +388,7 @@ fn image_process(image: &Image) -> ImageProcess {
 }
 
 fn resolve_mounts(
+    services: &Services,
     container: &ContainerSpec,
     views: &[Option<PathBuf>],
 ) -> Result<Vec<ResolvedMount>, ContainerError> {
@@ -437,7 +401,8 @@ fn resolve_mounts(
         .iter()
         .zip(views)
         .map(|(mount, view)| {
-            let mut found = mount::resolve(mount, view.as_deref(), &table, MissingSource::Refuse)?;
+            let refused = &services.settings.refused_mount_sources;
+            let mut found = mount::resolve(mount, view.as_deref(), &table, refused)?;
             if view.is_some() {
                 // A view of an image shows the pod's IDs already.
                 found.mount.uid_mappings.clear();
@@ -447,6 +412,25 @@ fn resolve_mounts(
         })
         .collect::<Result<_, _>>()
         .map_err(ContainerError::Mount)
+}
+
+/// Gives the volumes of the request that are to be the container's own its label.
+fn relabel_volumes(
+    mounts: &[ResolvedMount],
+    labels: Option<&Labels>,
+) -> Result<(), ContainerError> {
+    let Some(labels) = labels.filter(|labels| !labels.is_super_privileged()) else {
+        return Ok(());
+    };
+    let label = labels.mount.to_string();
+    for resolved in mounts {
+        let own = matches!(resolved.mount.source, MountSource::Host(_));
+        // An image's files have the label from the mount itself.
+        if resolved.mount.selinux_relabel && own {
+            relabel::relabel(&resolved.source, &label).map_err(ContainerError::Relabel)?;
+        }
+    }
+    Ok(())
 }
 
 fn resolve_devices(

@@ -2,10 +2,11 @@
 
 use std::{io, path::PathBuf};
 
-use super::{mapped::MappedError, signal::UnknownSignal};
+use super::{mapped::MappedError, signal::UnknownSignal, volumes::VolumeError};
 use crate::{
     id::Id,
     image::ImageError,
+    lsm::{apparmor::ApparmorError, relabel::RelabelError},
     monitor::MonitorError,
     oci::{
         RuntimeError, cgroup::CgroupError, device::DeviceError, handler::HandlerError,
@@ -98,6 +99,9 @@ pub enum ContainerError {
     /// A mount whose IDs are to be mapped.
     #[error("mounts of the container")]
     Mapped(#[source] MappedError),
+    /// An image to mount.
+    #[error(transparent)]
+    Volume(Box<VolumeError>),
     /// A device.
     #[error("devices of the container")]
     Device(#[source] DeviceError),
@@ -131,6 +135,12 @@ pub enum ContainerError {
     /// Its system call filter.
     #[error("system call filter of the container")]
     Seccomp(#[source] SeccompError),
+    /// A volume cannot be given its label.
+    #[error("config.mounts.selinux_relabel: SELinux label of a volume")]
+    Relabel(#[source] RelabelError),
+    /// Its AppArmor profile.
+    #[error("AppArmor profile of the container")]
+    Apparmor(#[source] ApparmorError),
     /// Its root could not be prepared.
     #[error("preparing the root file system")]
     Prepare(#[source] RootfsError),

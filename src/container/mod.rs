@@ -15,6 +15,7 @@ pub mod state;
 pub(crate) mod stop;
 pub(crate) mod update;
 pub mod view;
+pub mod volumes;
 
 use crate::{
     id::Id,

@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path, sync::Arc};
 
-use super::{End, create, error::ContainerError, mapped, reap, record::ContainerRecord, stop};
+use super::{End, error::ContainerError, mapped, reap, record::ContainerRecord, stop, volumes};
 use crate::{id::Id, monitor::Monitor, services::Services};
 
 /// Kills what runs and removes what is there; each step finds out for itself whether there is
@@ -48,7 +48,7 @@ pub(crate) async fn unmount_mapped(services: &Services, id: &Id) -> Result<(), C
 /// Takes the container's views of images away.
 pub(crate) async fn remove_views(services: &Services, id: &Id) -> Result<(), ContainerError> {
     for view in services.storage.views() {
-        if create::container_of_view(&view.key) == id.as_str() {
+        if volumes::container_of_view(&view.key) == id.as_str() {
             services
                 .storage
                 .remove_view(&view.key)

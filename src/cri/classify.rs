@@ -6,13 +6,15 @@ use std::io;
 
 use super::status::{Classify, Kind};
 use crate::{
-    container::{error::ContainerError, mapped::MappedError},
+    container::{error::ContainerError, mapped::MappedError, volumes::VolumeError},
     events::SubscribeError,
     image::{ErrorKind, ImageError},
+    lsm::{apparmor::ApparmorError, relabel::RelabelError},
     monitor::MonitorError,
     network::{NetworkError, hostport::HostPortError, pod_cidr::PodCidrError},
     oci::{
         RuntimeError,
+        absent::AbsentError,
         cgroup::CgroupError,
         device::DeviceError,
         handler::HandlerError,
@@ -44,6 +46,9 @@ impl Classify for PodError {
             Self::Namespaces(error) => error.kind(),
             Self::Network(error) => error.kind(),
             Self::Seccomp(error) => error.kind(),
+            Self::Apparmor(error) => error.kind(),
+            Self::NoLevel => Kind::ResourceExhausted,
+            Self::Relabel(error) => error.kind(),
             Self::DynamicMonitor(_) => Kind::FailedPrecondition,
             Self::InfraSpec(error) => error.kind(),
             Self::InfraMonitor(error) => error.kind(),
@@ -84,12 +89,15 @@ impl Classify for ContainerError {
             Self::User(error) => error.kind(),
             Self::Mount(error) => error.kind(),
             Self::Mapped(error) => error.kind(),
+            Self::Volume(error) => error.as_ref().kind(),
             Self::Device(error) => error.kind(),
             Self::Spec(error) => error.kind(),
             Self::Monitor(error) | Self::Exec(error) => error.kind(),
             Self::Handler(error) => error.kind(),
             Self::Cgroup(error) => error.kind(),
             Self::Seccomp(error) => error.kind(),
+            Self::Apparmor(error) => error.kind(),
+            Self::Relabel(error) => error.kind(),
             Self::Prepare(error) => error.kind(),
             Self::Runtime { source, .. } => source.kind(),
             Self::Unkillable { .. } => Kind::DeadlineExceeded,
@@ -211,10 +219,34 @@ impl Classify for CgroupError {
 impl Classify for SpecError {
     fn kind(&self) -> Kind {
         match self {
-            Self::NoPidNamespace(_) | Self::NoUserNamespaces | Self::NoSeccomp => {
-                Kind::FailedPrecondition
-            }
+            Self::NoPidNamespace(_)
+            | Self::NoUserNamespaces
+            | Self::NoSeccomp
+            | Self::NoApparmor(_) => Kind::FailedPrecondition,
             _ => Kind::InvalidArgument,
+        }
+    }
+}
+
+impl Classify for RelabelError {
+    fn kind(&self) -> Kind {
+        match self {
+            // A label that the policy does not know.
+            Self::Set { source, .. } if source.raw_os_error() == libc::EINVAL => {
+                Kind::InvalidArgument
+            }
+            Self::Set { source, .. } | Self::Read { source, .. } => of_io(&(*source).into()),
+            Self::System(_) | Self::TooMany(_) => Kind::InvalidArgument,
+            Self::Open { .. } => Kind::FailedPrecondition,
+        }
+    }
+}
+
+impl Classify for ApparmorError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotLoaded(_) | Self::List { .. } => Kind::FailedPrecondition,
+            _ => Kind::Internal,
         }
     }
 }
@@ -234,10 +266,33 @@ impl Classify for UserError {
     }
 }
 
+impl Classify for VolumeError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotHere { .. } => Kind::NotFound,
+            Self::Image { source, .. } => Classify::kind(source),
+            Self::SubPath { .. } => Kind::InvalidArgument,
+            Self::Mount { source, .. } => source.kind(),
+        }
+    }
+}
+
+impl Classify for AbsentError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Dangling { .. } | Self::NoName { .. } => Kind::InvalidArgument,
+            Self::LookUp { source, .. } => of_io(source),
+            Self::Open { .. } => Kind::FailedPrecondition,
+            Self::Make { source, .. } => of_io(&(*source).into()),
+        }
+    }
+}
+
 impl Classify for MountError {
     fn kind(&self) -> Kind {
         match self {
-            Self::LookUp { .. } | Self::Make { .. } | Self::NoView(..) => Kind::Internal,
+            Self::LookUp { .. } | Self::NoView(..) => Kind::Internal,
+            Self::Absent { source, .. } => source.kind(),
             Self::NotShared { .. } | Self::NotSharedOrSlave { .. } => Kind::FailedPrecondition,
             _ => Kind::InvalidArgument,
         }

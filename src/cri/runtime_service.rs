@@ -40,10 +40,6 @@ fn answer<T>(outcome: Outcome<T>) -> Result<Response<T>, Status> {
     outcome.map(Response::new).map_err(Status::from)
 }
 
-fn unimplemented<T>(what: &str) -> Result<Response<T>, Status> {
-    Err(Failure::new(Kind::Unimplemented, format!("corten does not {what} yet")).into())
-}
-
 /// Nanoseconds since 1970.
 fn now() -> i64 {
     SystemTime::now()

@@ -42,6 +42,7 @@ pub(super) fn settings(config: &Config, node: &Node) -> Result<Settings, Unknown
             .seccomp_profile
             .clone()
             .map_or(Seccomp::RuntimeDefault, Seccomp::Localhost),
+        refused_mount_sources: config.absent_mount_sources_to_reject.clone(),
         additional_devices: config
             .additional_devices
             .iter()
@@ -58,7 +59,7 @@ pub(super) fn settings(config: &Config, node: &Node) -> Result<Settings, Unknown
                 .pids_limit
                 .map(|most| i64::try_from(most).unwrap_or(i64::MAX)),
             env: Vec::new(),
-            apparmor_profile: config.apparmor_profile.clone(),
+            apparmor_profile: None,
         },
     })
 }

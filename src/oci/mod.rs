@@ -3,6 +3,7 @@
 //! Everything under [`spec`] is pure: what a specification needs to know of the host is gathered
 //! first ([`node`], [`user`], [`device`], [`mount`], [`seccomp::load`]) and handed in as values.
 
+pub mod absent;
 pub mod annotations;
 pub mod capability;
 pub mod cgroup;
@@ -17,7 +18,6 @@ pub mod message;
 pub mod mount;
 pub mod mountinfo;
 pub mod node;
-pub mod rooted;
 pub mod rootfs;
 pub mod run;
 pub mod seccomp;

@@ -3,27 +3,14 @@
 use std::{
     fs::Metadata,
     io,
-    os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Mode, OFlags};
-
 use super::{
+    absent::{Absent, AbsentError},
     mountinfo::{MountTable, Peers},
-    rooted,
 };
 use crate::container::spec::{Mount, MountSource, Propagation};
-
-/// What is done about a source that is not there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum MissingSource {
-    /// The request is refused.
-    #[default]
-    Refuse,
-    /// A directory is made.
-    MakeDirectory,
-}
 
 /// A mount of a request, with its source looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +33,10 @@ pub enum MountError {
     /// Not an absolute path.
     #[error("mount source {0:?} is not an absolute path")]
     NotAbsolute(PathBuf),
-    /// There is nothing.
-    #[error("mount source {path:?} (for {destination:?}) does not exist")]
+    /// There is nothing, and there is not to be anything.
+    #[error(
+        "mount source {path:?} (for {destination:?}) does not exist, and absent_mount_sources_to_reject has it refused"
+    )]
     Missing {
         /// Source asked for.
         path: PathBuf,
@@ -63,14 +52,16 @@ pub enum MountError {
         #[source]
         source: io::Error,
     },
-    /// The missing directory cannot be made.
-    #[error("cannot make mount source {path:?}")]
-    Make {
+    /// There is nothing, and no directory can be made of it.
+    #[error("mount source {path:?} (for {destination:?}) does not exist and cannot be made")]
+    Absent {
         /// Source asked for.
         path: PathBuf,
+        /// Where it was to be mounted.
+        destination: PathBuf,
         /// Why not.
         #[source]
-        source: io::Error,
+        source: AbsentError,
     },
     /// Mounts made in the container cannot reach the host.
     #[error("path {path:?} is mounted on {mounted_on:?} but it is not a shared mount")]
@@ -88,39 +79,28 @@ pub enum MountError {
         /// The mount it lies in.
         mounted_on: PathBuf,
     },
-    /// A path below an image's root that cannot be used.
-    #[error("sub path {path:?} of image {image:?} cannot be used")]
-    SubPath {
-        /// The path asked for.
-        path: PathBuf,
-        /// The image.
-        image: String,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
     /// An image to mount, with no view of it given.
     #[error("image {0:?} to mount on {1:?} has not been prepared")]
     NoView(String, PathBuf),
 }
 
-/// Looks up the source of one mount. `view` is where the image is mounted on the host, for a mount
-/// of an image. Blocks on the file system.
+/// Looks up the source of one mount. `view` is where what is mounted of an image is on the host, for a
+/// mount of an image. A directory that is missing is made, unless it is one of `refused` or below one.
+/// Blocks on the file system.
 pub fn resolve(
     mount: &Mount,
     view: Option<&Path>,
     table: &MountTable,
-    missing: MissingSource,
+    refused: &[PathBuf],
 ) -> Result<ResolvedMount, MountError> {
     let (source, metadata) = match &mount.source {
-        MountSource::Host(path) => host(path, &mount.container_path, missing)?,
-        MountSource::Image { image, sub_path } => {
+        MountSource::Host(path) => host(path, &mount.container_path, refused)?,
+        MountSource::Image { image, .. } => {
             let view = view.ok_or_else(|| {
                 MountError::NoView(image.image.clone(), mount.container_path.clone())
             })?;
-            below_view(view, sub_path).map_err(|source| MountError::SubPath {
-                path: sub_path.clone(),
-                image: image.image.clone(),
+            real(view).map_err(|source| MountError::LookUp {
+                path: view.to_owned(),
                 source,
             })?
         }
@@ -141,59 +121,46 @@ pub fn resolve(
 fn host(
     path: &Path,
     destination: &Path,
-    missing: MissingSource,
+    refused: &[PathBuf],
 ) -> Result<(PathBuf, Metadata), MountError> {
     if !path.is_absolute() {
         return Err(MountError::NotAbsolute(path.to_owned()));
     }
-    let look_up = || {
-        let real = path.canonicalize()?;
-        let metadata = real.metadata()?;
-        io::Result::Ok((real, metadata))
+    let look_up = |source| MountError::LookUp {
+        path: path.to_owned(),
+        source,
     };
-    let error = match look_up() {
-        Ok(found) => return Ok(found),
-        Err(e) => e,
-    };
-    if error.kind() != io::ErrorKind::NotFound {
-        return Err(MountError::LookUp {
-            path: path.to_owned(),
-            source: error,
-        });
+    match real(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        found => return found.map_err(look_up),
     }
-    if missing == MissingSource::Refuse {
+    let cannot = |source| MountError::Absent {
+        path: path.to_owned(),
+        destination: destination.to_owned(),
+        source,
+    };
+    let absent = Absent::of(path).map_err(cannot)?;
+    // Links may lead to a refused place, and a refused place may itself be reached through a link.
+    let to_make = absent.path();
+    if refused
+        .iter()
+        .any(|refused| path.starts_with(refused) || to_make.starts_with(refused))
+    {
         return Err(MountError::Missing {
             path: path.to_owned(),
             destination: destination.to_owned(),
         });
     }
-    std::fs::create_dir_all(path)
-        .and_then(|()| look_up())
-        .map_err(|source| MountError::Make {
-            path: path.to_owned(),
-            source,
-        })
+    absent.make().map_err(cannot)?;
+    tracing::info!(path = %to_make.display(), "made the missing source of a mount");
+    real(&to_make).map_err(look_up)
 }
 
-/// Resolves a path below an image's root, whose links must not lead out of it. The image's files
-/// are read-only, so that what was found stays what is mounted.
-fn below_view(view: &Path, sub_path: &Path) -> io::Result<(PathBuf, Metadata)> {
-    let root = rooted::open_root(view)?;
-    let relative = if sub_path.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        sub_path
-    };
-    let fd = rooted::open_in_root(root.as_fd(), relative, OFlags::PATH, Mode::empty())?;
-    let file = std::fs::File::from(fd);
-    let metadata = file.metadata()?;
-    let path = rustix::fs::readlinkat(
-        rustix::fs::CWD,
-        format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file)),
-        Vec::new(),
-    )?;
-    let path = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path.as_bytes());
-    Ok((PathBuf::from(path), metadata))
+/// A path free of links, and what is there.
+fn real(path: &Path) -> io::Result<(PathBuf, Metadata)> {
+    let real = path.canonicalize()?;
+    let metadata = real.metadata()?;
+    Ok((real, metadata))
 }
 
 fn check_propagation(
@@ -236,9 +203,10 @@ mod tests {
         }
     }
 
-    fn ask(path: &Path, missing: MissingSource) -> Result<ResolvedMount, MountError> {
+    fn ask(path: &Path, refused: &[&Path]) -> Result<ResolvedMount, MountError> {
         let mount = mount(MountSource::Host(path.into()), Propagation::Private);
-        resolve(&mount, None, &MountTable::default(), missing)
+        let refused: Vec<PathBuf> = refused.iter().map(|path| path.to_path_buf()).collect();
+        resolve(&mount, None, &MountTable::default(), &refused)
     }
 
     #[test]
@@ -247,35 +215,48 @@ mod tests {
         let real = dir.path().canonicalize().unwrap().join("real");
         std::fs::write(&real, "").unwrap();
         symlink(&real, dir.path().join("link")).unwrap();
-        let found = ask(&dir.path().join("link"), MissingSource::Refuse).unwrap();
+        let found = ask(&dir.path().join("link"), &[]).unwrap();
         assert_eq!(found.source, real);
         assert!(!found.is_directory);
     }
 
     #[test]
-    fn a_missing_source_is_refused_or_made() {
+    fn a_missing_source_is_made_or_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a/b");
-        let error = ask(&path, MissingSource::Refuse).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!("mount source {path:?} (for \"/data\") does not exist")
-        );
+        let dir = dir.path().canonicalize().unwrap();
+        let path = dir.join("a/b");
+        symlink(&dir, dir.join("link")).unwrap();
+        for (asked, refused) in [
+            ("a/b", "a"),
+            ("a/b", "a/b"),
+            ("link/a/b", "a/b"),
+            ("a/b", ""),
+        ] {
+            let refused = dir.join(refused);
+            let error = ask(&dir.join(asked), &[&refused]).unwrap_err();
+            assert!(matches!(error, MountError::Missing { .. }), "{error}");
+            assert!(error.to_string().contains(asked), "{error}");
+        }
         assert!(!path.exists());
-        assert!(
-            ask(&path, MissingSource::MakeDirectory)
-                .unwrap()
-                .is_directory
-        );
+        let made = ask(&dir.join("link/a/b"), &[&dir.join("a/bc")]).unwrap();
+        assert!(made.is_directory);
+        assert_eq!(made.source, path);
+        // What is there is never refused.
+        assert!(ask(&path, &[Path::new("/")]).is_ok());
         assert!(matches!(
-            ask(Path::new("rel"), MissingSource::Refuse),
+            ask(Path::new("rel"), &[]),
             Err(MountError::NotAbsolute(_))
         ));
-        let file = dir.path().join("file");
+        let file = dir.join("file");
         std::fs::write(&file, "").unwrap();
         assert!(matches!(
-            ask(&file.join("x"), MissingSource::Refuse),
+            ask(&file.join("x"), &[]),
             Err(MountError::LookUp { .. })
+        ));
+        symlink("nowhere", dir.join("dangling")).unwrap();
+        assert!(matches!(
+            ask(&dir.join("dangling"), &[]),
+            Err(MountError::Absent { .. })
         ));
     }
 
@@ -287,7 +268,7 @@ mod tests {
         let ask = |tag: &str, propagation| {
             let table = MountTable::parse(line(tag).as_bytes());
             let mount = mount(MountSource::Host(dir.clone()), propagation);
-            resolve(&mount, None, &table, MissingSource::Refuse)
+            resolve(&mount, None, &table, &[])
         };
         use Propagation::{Bidirectional, HostToContainer};
         assert!(ask("shared:1 ", Bidirectional).is_ok());
@@ -305,35 +286,16 @@ mod tests {
     }
 
     #[test]
-    fn an_image_cannot_lead_out_of_itself() {
-        let outside = tempfile::tempdir().unwrap();
-        std::fs::create_dir(outside.path().join("secret")).unwrap();
+    fn an_image_is_mounted_from_its_view() {
         let view = tempfile::tempdir().unwrap();
-        std::fs::create_dir(view.path().join("inner")).unwrap();
-        symlink(outside.path(), view.path().join("out")).unwrap();
-        let ask = |sub_path: &str, view: Option<&Path>| {
-            let source = MountSource::Image {
-                image: ImageRef::default(),
-                sub_path: sub_path.into(),
-            };
-            let mount = mount(source, Propagation::Private);
-            resolve(&mount, view, &MountTable::default(), MissingSource::Refuse)
+        let source = MountSource::Image {
+            image: ImageRef::default(),
+            sub_path: "data".into(),
         };
+        let mount = mount(source, Propagation::Private);
+        let ask = |view| resolve(&mount, view, &MountTable::default(), &[]);
         let real = view.path().canonicalize().unwrap();
-        assert_eq!(ask("", Some(view.path())).unwrap().source, real);
-        assert_eq!(
-            ask("inner", Some(view.path())).unwrap().source,
-            real.join("inner")
-        );
-        for path in ["out/secret", "../../etc", "inner/../../etc", "missing"] {
-            assert!(
-                matches!(
-                    ask(path, Some(view.path())),
-                    Err(MountError::SubPath { .. })
-                ),
-                "{path}"
-            );
-        }
-        assert!(matches!(ask("", None), Err(MountError::NoView(..))));
+        assert_eq!(ask(Some(view.path())).unwrap().source, real);
+        assert!(matches!(ask(None), Err(MountError::NoView(..))));
     }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::capability::CapSet;
+use crate::lsm::{apparmor, selinux};
 
 /// Version of the cgroup interface in use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -64,7 +65,7 @@ pub struct Node {
     pub seccomp_actions: Vec<String>,
     /// AppArmor is enforced.
     pub apparmor: bool,
-    /// SELinux is enforced or logs.
+    /// SELinux is on, with a policy that is enforced or logged.
     pub selinux: bool,
 }
 
@@ -131,8 +132,8 @@ impl Node {
                 .split_whitespace()
                 .map(str::to_owned)
                 .collect(),
-            apparmor: read_or_empty("/sys/module/apparmor/parameters/enabled").trim() == "Y",
-            selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+            apparmor: apparmor::is_enabled(),
+            selinux: selinux::is_enabled(),
         })
     }
 

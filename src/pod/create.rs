@@ -21,6 +21,7 @@ use super::{
 use crate::{
     id::Id,
     id_map::Owner,
+    lsm::relabel,
     network::{Attachment, PodNetwork, files},
     services::Services,
     sys::{
@@ -98,9 +99,12 @@ async fn try_set_up(
     }
 
     step("making files and namespaces").await;
+    let labels = services.sandbox_labels(record);
+    let label = labels.map(|labels| labels.mount.to_string());
     let files_made = {
         let (services, id, spec) = (services.clone(), id.clone(), spec.clone());
-        tokio::task::spawn_blocking(move || make_files(&services, &id, &spec))
+        let label = label.clone();
+        tokio::task::spawn_blocking(move || make_files(&services, &id, &spec, label.as_deref()))
     };
     files_made
         .await
@@ -123,6 +127,9 @@ async fn try_set_up(
         .map(Attachment::addresses)
         .unwrap_or_default();
     make_hosts(services, id, spec, &ips).await?;
+    if let Some(label) = label {
+        label_files(services, id, label).await?;
+    }
 
     let mut infra = None;
     if spec.namespaces.pid == PidMode::Pod {
@@ -148,7 +155,12 @@ fn host_name() -> String {
         .into_owned()
 }
 
-fn make_files(services: &Services, id: &Id, spec: &PodSpec) -> Result<(), PodError> {
+fn make_files(
+    services: &Services,
+    id: &Id,
+    spec: &PodSpec,
+    label: Option<&str>,
+) -> Result<(), PodError> {
     let dir = services.layout.sandbox(id);
     let owner = root_of(spec);
     fs::DirBuilder::new()
@@ -171,6 +183,9 @@ fn make_files(services: &Services, id: &Id, spec: &PodSpec) -> Result<(), PodErr
         let mut options = format!("mode=1777,size={}", services.settings.shm_size);
         if let Some(owner) = owner {
             options.push_str(&format!(",uid={},gid={}", owner.uid, owner.gid));
+        }
+        if let Some(label) = label {
+            options.push_str(&format!(",context=\"{label}\""));
         }
         mount::mount_at("tmpfs", &shm, flags, &options)
             .map_err(failed("mounting a tmpfs on", &shm))?;
@@ -231,6 +246,19 @@ async fn make_hosts(
     })
     .await
     .map_err(|e| PodError::Panicked(e.to_string()))?
+}
+
+/// Lets the pod's containers read the files that are mounted into them.
+async fn label_files(services: &Services, id: &Id, label: String) -> Result<(), PodError> {
+    let dir = services.layout.sandbox(id);
+    tokio::task::spawn_blocking(move || {
+        ["hostname", "hosts", "resolv.conf"]
+            .iter()
+            .try_for_each(|name| relabel::relabel(&dir.join(name), &label))
+    })
+    .await
+    .map_err(|e| PodError::Panicked(e.to_string()))?
+    .map_err(PodError::Relabel)
 }
 
 async fn make_namespaces(services: &Services, id: &Id, spec: &PodSpec) -> Result<(), PodError> {

@@ -6,6 +6,7 @@ use super::limits::LimitsError;
 use crate::{
     container::error::ContainerError,
     id::Id,
+    lsm::{apparmor::ApparmorError, relabel::RelabelError},
     monitor::MonitorError,
     network::{NetworkError, cni::args::ArgsError, files::FilesError},
     oci::{
@@ -83,6 +84,15 @@ pub enum PodError {
     /// The runtime refused something about the infra process.
     #[error("infra process")]
     InfraRuntime(#[source] RuntimeError),
+    /// No SELinux level is free.
+    #[error("every pair of SELinux categories is in use by a pod")]
+    NoLevel,
+    /// Its files cannot be labelled.
+    #[error("SELinux label of the sandbox's files")]
+    Relabel(#[source] RelabelError),
+    /// The infra process's AppArmor profile.
+    #[error("AppArmor profile of the sandbox")]
+    Apparmor(#[source] ApparmorError),
     /// The infra process is gone.
     #[error("the infra process is gone: {0}")]
     InfraLost(String),

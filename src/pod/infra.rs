@@ -83,6 +83,9 @@ fn write_bundle(
     // The runtime makes mount points there as the root user of the pod.
     give(&rootfs, root_of(spec)).map_err(failed("handing over", &rootfs))?;
     let filter = seccomp::load(services.seccomp(&spec.seccomp)).map_err(PodError::Seccomp)?;
+    services
+        .check_apparmor(&spec.apparmor)
+        .map_err(PodError::Apparmor)?;
     let cgroup = services
         .cgroup_parent(id, spec)
         .map_err(PodError::Cgroup)?
@@ -106,6 +109,7 @@ fn write_bundle(
         },
         rootfs: &rootfs,
         program,
+        labels: services.sandbox_labels(record).as_ref(),
         cgroups_path: &cgroup.spec,
         seccomp: &filter,
         node: &services.node,

@@ -135,6 +135,9 @@ impl Pods {
             for (container, record) in by_pod.remove(&id).unwrap_or_default() {
                 actor.restore(container, record);
             }
+            if let (Some(selinux), Some(level)) = (&self.services.selinux, &record.selinux_level) {
+                selinux.pairs.note(&id, level);
+            }
             recovered.sandboxes.push(id.clone());
             self.enlist(&id, &record.spec.metadata, mailbox);
             actor.begin().await;
@@ -208,11 +211,13 @@ impl Pods {
     /// Records the intent of a sandbox and starts its actor, unless another call was faster.
     async fn begin(&self, spec: &PodSpec, handler: &str) -> Result<(Id, Mailbox), Arc<PodError>> {
         let id = Id::random();
+        let selinux_level = self.take_level(&id, spec)?;
         let record = PodRecord {
             spec: Arc::new(spec.clone()),
             handler: handler.to_owned(),
             created_at: now(),
             boot_id: self.services.boot_id.clone(),
+            selinux_level,
             attachment: None,
             infra_pid: None,
             resources: Some(PodResources::of(spec)),
@@ -229,6 +234,7 @@ impl Pods {
             if let Some(other) = registry.names.get(&spec.metadata).cloned()
                 && let Some(mailbox) = registry.actors.get(&other)
             {
+                release_level(&self.services, &id);
                 return Ok((other, mailbox.clone()));
             }
             registry.names.insert(spec.metadata.clone(), id.clone());
@@ -236,6 +242,7 @@ impl Pods {
         }
         if let Err(e) = self.services.store.note(id.as_str(), &record).await {
             self.registry().forget(&id, &spec.metadata);
+            release_level(&self.services, &id);
             return Err(Arc::new(PodError::Record(e)));
         }
         self.start(actor, &id, &spec.metadata);
@@ -379,8 +386,10 @@ impl Pods {
 
     fn start(&self, actor: Actor, id: &Id, name: &PodMetadata) {
         let registry = self.registry.clone();
+        let services = self.services.clone();
         let (id, name) = (id.clone(), name.clone());
         tokio::spawn(actor.run(move || {
+            release_level(&services, &id);
             registry
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -388,7 +397,28 @@ impl Pods {
         }));
     }
 
+    /// The SELinux level of a new pod, where it is to have one.
+    fn take_level(&self, id: &Id, spec: &PodSpec) -> Result<Option<String>, Arc<PodError>> {
+        let Some(selinux) = &self.services.selinux else {
+            return Ok(None);
+        };
+        if spec.selinux.is_none() && spec.is_the_hosts() {
+            return Ok(None);
+        }
+        match selinux.level(id, spec.selinux.as_ref()) {
+            Some(level) => Ok(Some(level)),
+            None => Err(Arc::new(PodError::NoLevel)),
+        }
+    }
+
     fn registry(&self) -> std::sync::MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives a pod's SELinux level to whoever comes next.
+fn release_level(services: &Services, id: &Id) {
+    if let Some(selinux) = &services.selinux {
+        selinux.pairs.release(id);
     }
 }

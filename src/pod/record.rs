@@ -18,6 +18,9 @@ pub struct PodRecord {
     pub created_at: i64,
     /// The boot it was made in (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: String,
+    /// The SELinux level that keeps it apart from other pods, where it has one.
+    #[serde(default)]
+    pub selinux_level: Option<String>,
     /// Its place in the network, while it has one.
     pub attachment: Option<Attachment>,
     /// Process ID of the infra process, where it has one.

@@ -68,6 +68,15 @@ pub struct PodSpec {
     pub resources: Option<Resources>,
 }
 
+impl PodSpec {
+    /// It is not to be told from the host: privileged, or among the host's processes or IPC objects.
+    pub fn is_the_hosts(&self) -> bool {
+        self.privileged
+            || self.namespaces.pid == PidMode::Node
+            || self.namespaces.ipc == Shared::Node
+    }
+}
+
 /// `resolv.conf` in parts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dns {

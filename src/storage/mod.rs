@@ -48,7 +48,7 @@ pub use digest::{ChainId, DiffId, DigestError};
 pub use error::StorageError;
 pub use layers::Staged;
 pub use limits::Limits;
-pub use record::{LayerInfo, RootfsOptions, RootfsRecord, ViewRecord};
+pub use record::{LayerInfo, RootfsOptions, RootfsRecord, ViewOptions, ViewRecord};
 pub use rootfs::Rootfs;
 pub use tar::TarError;
 pub use unpack::UnpackError;

@@ -37,7 +37,7 @@ pub(crate) struct Overlay {
     pub(crate) upper: Option<(PathBuf, PathBuf)>,
     pub(crate) volatile: bool,
     pub(crate) context: Option<String>,
-    /// Nothing can be written, run or trusted through the mount.
+    /// Nothing can be written through the mount, and setuid bits and devices mean nothing there.
     pub(crate) inert: bool,
     /// Maps the IDs of the lower directories; the upper one has those of the host.
     pub(crate) users: Option<UserMappings>,
@@ -118,7 +118,7 @@ impl Overlay {
             options.push("volatile".into());
         }
         let flags = if self.inert {
-            MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC
+            MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV
         } else {
             MountFlags::empty()
         };

@@ -67,6 +67,17 @@ pub struct RootfsOptions {
     pub users: Option<UserMappings>,
 }
 
+/// How a view is mounted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ViewOptions {
+    /// Path inside the layers, resolved there whatever links they hold; empty for all.
+    pub sub_path: PathBuf,
+    /// The SELinux label all files appear with.
+    pub context: Option<String>,
+    /// The mappings of the user namespace it is for: it shows IDs as these map them.
+    pub users: Option<UserMappings>,
+}
+
 /// What is known of a read-only view of layers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewRecord {
@@ -76,6 +87,9 @@ pub struct ViewRecord {
     pub layers: Vec<ChainId>,
     /// The path inside the layers that is mounted, empty for all.
     pub sub_path: PathBuf,
+    /// The SELinux label all files appear with.
+    #[serde(default)]
+    pub context: Option<String>,
     /// Where it is mounted.
     pub target: PathBuf,
     /// Show IDs as a user namespace maps them.

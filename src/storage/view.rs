@@ -9,42 +9,27 @@ use rustix::fs::{FileType, OFlags};
 use super::digest::ChainId;
 use super::error::StorageError;
 use super::overlay::Overlay;
-use super::record::{self, ViewRecord};
+use super::record::{self, ViewOptions, ViewRecord};
 use super::{Inner, Storage};
-use crate::id_map::UserMappings;
 use crate::sys::{mount, rooted};
 
 impl Storage {
-    /// Mounts what `layers` (bottom first) hold at `sub_path`, or all of it, read-only at `target`.
+    /// Mounts what `layers` (bottom first) hold, or a part of it, read-only at `target`.
     ///
-    /// `sub_path` is resolved inside the layers, whatever links they hold. `target` is made if missing, a
-    /// file or a directory like what is mounted. Nothing in the view can be executed, and setuid bits and
-    /// devices mean nothing there. A repeated call finds the view; a failure leaves nothing.
+    /// `target` is made if missing, a file or a directory like what is mounted. Setuid bits and devices mean nothing in the view. A repeated call finds the view; a failure leaves nothing.
     pub async fn mount_view(
         &self,
         key: &str,
         layers: &[ChainId],
-        sub_path: Option<&Path>,
+        options: ViewOptions,
         target: &Path,
-    ) -> Result<(), StorageError> {
-        self.mount_view_for(key, layers, sub_path, target, None)
-            .await
-    }
-
-    /// The same for a user namespace: with `users` the view shows IDs as these map them.
-    pub async fn mount_view_for(
-        &self,
-        key: &str,
-        layers: &[ChainId],
-        sub_path: Option<&Path>,
-        target: &Path,
-        users: Option<UserMappings>,
     ) -> Result<(), StorageError> {
         let record = ViewRecord {
-            users,
+            users: options.users,
             key: key.to_owned(),
             layers: layers.to_vec(),
-            sub_path: sub_path.map(Path::to_owned).unwrap_or_default(),
+            sub_path: options.sub_path,
+            context: options.context,
             target: target.to_owned(),
         };
         self.blocking(move |inner| inner.create_view(record)).await
@@ -130,6 +115,7 @@ impl Inner {
             lower: self.lower(&record.layers)?,
             inert: true,
             users: record.users.clone(),
+            context: record.context.clone(),
             ..Overlay::default()
         };
         if is_top(&record.sub_path) {

@@ -197,12 +197,11 @@ pub fn errno(error: &io::Error) -> Option<Errno> {
     Errno::from_io_error(error)
 }
 
-/// The attributes of a mount that only shows files: nothing is written, run or trusted.
+/// The attributes of a mount that only shows files: nothing is written, and nothing trusted.
 pub fn inert() -> Attributes {
     MountAttrFlags::MOUNT_ATTR_RDONLY
         | MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC
 }
 
 #[cfg(test)]

@@ -27,3 +27,4 @@ mod service;
 mod stats;
 mod updates;
 mod userns;
+mod volumes;

@@ -1,11 +1,17 @@
 //! What is mounted into containers, and how.
 
-use corten::cri::api::{ContainerConfig, Mount, MountPropagation};
+use std::{
+    fs::Permissions,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+};
+
+use corten::cri::api::{self, ContainerConfig, Mount, MountPropagation};
 use serde_json::json;
 use tonic::Code;
 
 use crate::support::{
-    Entry, Mounted, Node, Packing, busybox, container, image_spec, node, pod, run, shell, until,
+    Entry, Mounted, Node, Options, Packing, busybox, container, image_spec, node, node_with, pod,
+    run, shell, until,
 };
 
 fn mount(host: &std::path::Path, inside: &str) -> Mount {
@@ -190,8 +196,70 @@ async fn propagation_from_a_private_source_is_refused() {
 }
 
 #[tokio::test]
-async fn a_missing_source_is_refused_or_made_as_the_peers_do() {
+async fn a_missing_source_is_made() {
     node(async |node| {
+        let dir = node.scratch.dir("there");
+        std::os::unix::fs::symlink(&dir, node.scratch.join("link")).unwrap();
+        let missing = node.scratch.join("link/a/b");
+        let mut read_only = mount(&node.scratch.join("other"), "/other");
+        read_only.readonly = true;
+        let id = launch(node, vec![mount(&missing, "/mnt"), read_only]).await;
+        node.sh(&id, "echo inside >/mnt/file").await;
+        let content = std::fs::read_to_string(dir.join("a/b/file")).unwrap();
+        assert_eq!(content, "inside\n");
+        for made in [dir.join("a"), dir.join("a/b"), node.scratch.join("other")] {
+            let made = made.symlink_metadata().unwrap();
+            assert!(made.is_dir());
+            assert_eq!(
+                (made.mode() & 0o7777, made.uid(), made.gid()),
+                (0o755, 0, 0)
+            );
+        }
+        // What the user has made of it stays.
+        node.remove_all().await;
+        assert!(dir.join("a/b/file").exists());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_missing_source_is_not_made_through_a_link_to_nothing() {
+    node(async |node| {
+        let nowhere = node.scratch.join("nowhere");
+        let link = node.scratch.join("link");
+        std::os::unix::fs::symlink(&nowhere, &link).unwrap();
+        std::os::unix::fs::symlink("link", node.scratch.join("chain")).unwrap();
+        let file = node.scratch.file("file", "");
+        let config = pod("dangling");
+        let pod = node.pod(&config).await;
+        for source in [
+            link.clone(),
+            link.join("below"),
+            node.scratch.join("chain"),
+            node.scratch.join("chain/below"),
+            file.join("below"),
+        ] {
+            let error = node
+                .try_create(&pod, &config, &with(vec![mount(&source, "/mnt")]))
+                .await
+                .expect_err(source.to_str().unwrap());
+            assert!(
+                error.message().contains(source.to_str().unwrap()),
+                "{error}"
+            );
+        }
+        assert!(!nowhere.exists());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_missing_source_can_be_refused() {
+    let options = Options {
+        args: vec!["--absent-mount-source-to-reject=/".into()],
+        ..Options::default()
+    };
+    node_with(options, async |node| {
         let missing = node.scratch.join("missing");
         let config = pod("missing");
         let pod = node.pod(&config).await;
@@ -200,12 +268,102 @@ async fn a_missing_source_is_refused_or_made_as_the_peers_do() {
             .await
             .unwrap_err();
         assert_eq!(error.code(), Code::InvalidArgument, "{error}");
-        assert!(error.message().contains("mount"), "{error}");
-        assert!(
-            error.message().contains(missing.to_str().unwrap()),
-            "{error}"
-        );
+        for part in [missing.to_str().unwrap(), "absent_mount_sources_to_reject"] {
+            assert!(error.message().contains(part), "{error}");
+        }
         assert!(!missing.exists());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn options_reach_the_kernel() {
+    node(async |node| {
+        let dir = node.scratch.dir("options");
+        let program = dir.join("program");
+        std::fs::write(&program, "#!/bin/sh\necho it runs\n").unwrap();
+        std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        let optioned = |path: &str, options: &[&str], readonly| Mount {
+            mount_options: options.iter().map(|o| (*o).to_owned()).collect(),
+            readonly,
+            ..mount(&dir, path)
+        };
+        let id = launch(
+            node,
+            vec![
+                optioned("/plain", &[], false),
+                optioned("/all", &["noexec", "nosuid", "nodev", "noexec"], false),
+                optioned("/ro", &["nosuid", "noatime"], true),
+                optioned("/plus", &["exec", "suid", "dev", "relatime"], false),
+            ],
+        )
+        .await;
+        for (path, there, not_there) in [
+            (
+                "/plain",
+                &["rw"][..],
+                &["noexec", "nosuid", "nodev", "ro"][..],
+            ),
+            ("/all", &["rw", "noexec", "nosuid", "nodev"], &["ro"]),
+            (
+                "/ro",
+                &["ro", "nosuid", "noatime"],
+                &["rw", "noexec", "nodev"],
+            ),
+            ("/plus", &["rw", "relatime"], &["noexec", "nosuid", "nodev"]),
+        ] {
+            let options = super::volumes::options_of(node, &id, path).await;
+            let has = |option: &&str| options.iter().any(|o| o == option);
+            assert!(there.iter().all(has), "{path}: {options:?}");
+            assert!(!not_there.iter().any(has), "{path}: {options:?}");
+        }
+        assert_eq!(node.exec(&id, &["/plain/program"]).await, "it runs");
+        let denied = node.try_exec(&id, &["/all/program"], 0).await;
+        assert!(denied.is_err() || denied.unwrap().exit_code != 0);
+        let status = node.status(&id).await;
+        assert_eq!(
+            status.mounts[1].mount_options,
+            ["noexec", "nosuid", "nodev"]
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn options_are_on_a_list() {
+    node(async |node| {
+        let dir = node.scratch.dir("options");
+        let config = pod("options");
+        let pod = node.pod(&config).await;
+        for (options, at) in [
+            (&["bind"][..], 0),
+            (&["noexec", "rw"], 1),
+            (&["noexec", "exec"], 1),
+            (&["idmap"], 0),
+            (&["tmpcopyup"], 0),
+            (&["uid=0"], 0),
+            (&["noexec,suid"], 0),
+            (&[""], 0),
+        ] {
+            let mut bad = mount(&dir, "/mnt");
+            bad.mount_options = options.iter().map(|o| (*o).to_owned()).collect();
+            let error = node
+                .try_create(&pod, &config, &with(vec![bad]))
+                .await
+                .expect_err(&options.join(" "));
+            assert_eq!(error.code(), Code::InvalidArgument, "{error}");
+            let place = format!("mounts[0].mount_options[{at}]: {:?}", options[at]);
+            assert!(error.message().contains(&place), "{error}");
+        }
+        let features = node
+            .runtime()
+            .status(api::StatusRequest::default())
+            .await
+            .unwrap()
+            .into_inner()
+            .features
+            .unwrap();
+        assert!(features.mount_options);
     })
     .await;
 }
@@ -240,65 +398,6 @@ async fn a_mount_needs_paths_that_are_absolute() {
             assert!(error.message().contains(field), "{error}");
             assert!(error.message().contains(value), "{error}");
         }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn an_image_can_be_mounted() {
-    node(async |node| {
-        let volume = busybox().layer(
-            &[
-                Entry::dir("data", 0o755),
-                Entry::file("data/file", "of the image", 0o644),
-            ],
-            Packing::Gzip,
-        );
-        node.load(&volume, "localhost/volume:1").await;
-        let of_image = |path: &str, sub_path: &str| Mount {
-            container_path: path.into(),
-            image: Some(image_spec("localhost/volume:1")),
-            image_sub_path: sub_path.into(),
-            readonly: true,
-            ..Mount::default()
-        };
-        let id = launch(
-            node,
-            vec![of_image("/whole", ""), of_image("/part", "data")],
-        )
-        .await;
-        assert_eq!(
-            node.exec(&id, &["cat", "/whole/data/file"]).await,
-            "of the image"
-        );
-        assert_eq!(node.exec(&id, &["cat", "/part/file"]).await, "of the image");
-        let done = node
-            .try_exec(&id, &["touch", "/part/new"], 0)
-            .await
-            .unwrap();
-        assert_ne!(done.exit_code, 0);
-        let config = pod("bad-volumes");
-        let pod = node.pod(&config).await;
-        for (bad, value) in [
-            (of_image("/v", "../../etc"), "../../etc"),
-            (of_image("/v", "/etc"), "/etc"),
-            (of_image("/v", "data/missing"), "data/missing"),
-        ] {
-            let error = node
-                .try_create(&pod, &config, &with(vec![bad]))
-                .await
-                .expect_err(value);
-            assert!(error.message().contains(value), "{error}");
-        }
-        let unknown = Mount {
-            image: Some(image_spec("localhost/not-there:1")),
-            ..of_image("/v", "")
-        };
-        let error = node
-            .try_create(&pod, &config, &with(vec![unknown]))
-            .await
-            .unwrap_err();
-        assert!(error.message().contains("localhost/not-there:1"), "{error}");
     })
     .await;
 }

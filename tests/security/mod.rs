@@ -2,5 +2,6 @@
 
 mod confinement;
 mod descriptors;
+mod modules;
 mod seccomp;
 mod tenants;

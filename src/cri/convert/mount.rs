@@ -57,6 +57,9 @@ fn one(at: &At<'_>, mount: api::Mount) -> Result<Mount, FieldError> {
     let options = options(&at.field("mount_options"), mount.mount_options)?;
     let container_path = container_path(&at.field("container_path"), &mount.container_path)?;
     let source = source(at, mount.host_path, mount.image, mount.image_sub_path)?;
+    if matches!(source, MountSource::Image { .. }) {
+        refuse_for_images(&at.field("mount_options"), &options)?;
+    }
     Ok(Mount {
         container_path,
         read_only: match source {
@@ -176,6 +179,16 @@ fn options(at: &At<'_>, given: Vec<String>) -> Result<Vec<String>, FieldError> {
     Ok(checked)
 }
 
+/// What an image brings along is never trusted with another user's rights or with devices.
+fn refuse_for_images(at: &At<'_>, options: &[String]) -> Result<(), FieldError> {
+    match options.iter().position(|o| o == "suid" || o == "dev") {
+        Some(i) => Err(at
+            .index(i)
+            .bad(&options[i], "cannot be given to the mount of an image")),
+        None => Ok(()),
+    }
+}
+
 /// A mount back to the protocol; `image_ref` is the digest an image mount was resolved to.
 pub fn to_api(mount: &Mount, image_ref: &str) -> api::Mount {
     let (host_path, image, image_sub_path) = match &mount.source {
@@ -280,6 +293,14 @@ mod tests {
             ..Default::default()
         });
         assert!(error(|m| m.image = image.clone()).contains("together with an image"));
+        assert!(
+            error(|m| {
+                m.image = image.clone();
+                m.host_path.clear();
+                m.mount_options = vec!["noexec".into(), "suid".into()];
+            })
+            .starts_with("m[0].mount_options[1]: \"suid\"")
+        );
         assert!(
             error(|m| {
                 m.image = image;

@@ -8,7 +8,7 @@ use super::Bench;
 use crate::{
     container::spec::{Mount, MountSource, Propagation, ReadOnly},
     oci::{
-        mount::{MissingSource, MountError, ResolvedMount, resolve},
+        mount::{MountError, ResolvedMount, resolve},
         mountinfo::MountTable,
     },
 };
@@ -27,12 +27,7 @@ fn host(from: &Path, to: &str, read_only: ReadOnly, propagation: Propagation) ->
 }
 
 fn look_up(mount: &Mount) -> Result<ResolvedMount, MountError> {
-    resolve(
-        mount,
-        None,
-        &MountTable::read().unwrap(),
-        MissingSource::Refuse,
-    )
+    resolve(mount, None, &MountTable::read().unwrap(), &[])
 }
 
 /// A mount on the host, undone when dropped.

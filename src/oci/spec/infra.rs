@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     id::Id,
+    lsm::selinux::Labels,
     oci::{
         annotations,
         capability::CapSet,
@@ -44,6 +45,8 @@ pub struct InfraInput<'a> {
     pub rootfs: &'a Path,
     /// The static program to run, on the host.
     pub program: &'a Path,
+    /// SELinux labels, where it gets any.
+    pub labels: Option<&'a Labels>,
     /// `linux.cgroupsPath`.
     pub cgroups_path: &'a str,
     /// System call filter.
@@ -87,6 +90,7 @@ pub fn infra(input: &InfraInput<'_>) -> Result<Built, SpecError> {
         .set_cwd("/".into())
         .set_capabilities(Some(capabilities))
         .set_no_new_privileges(Some(true))
+        .set_selinux_label(input.labels.map(|labels| labels.process.to_string()))
         .set_apparmor_profile(apparmor(
             &input.pod.apparmor,
             false,
@@ -121,6 +125,7 @@ pub fn infra(input: &InfraInput<'_>) -> Result<Built, SpecError> {
     linux
         .set_namespaces(Some(namespaces(input)))
         .set_cgroups_path(Some(input.cgroups_path.into()))
+        .set_mount_label(input.labels.map(|labels| labels.mount.to_string()))
         .set_resources(Some(limits))
         .set_seccomp(filter(
             input.seccomp,

@@ -23,7 +23,8 @@ use super::{
 use crate::{
     container::spec::ContainerSpec,
     id::Id,
-    pod::spec::{PodSpec, SecurityProfile, SelinuxLabel},
+    lsm::selinux::Labels,
+    pod::spec::{PodSpec, SecurityProfile},
 };
 
 mod capabilities;
@@ -149,6 +150,8 @@ pub struct SpecInput<'a> {
     pub devices: &'a [ResolvedDevice],
     /// System call filter; ignored for a privileged container.
     pub seccomp: &'a Filter,
+    /// SELinux labels, where it gets any.
+    pub labels: Option<&'a Labels>,
     /// `linux.cgroupsPath`.
     pub cgroups_path: &'a str,
     /// The node.
@@ -201,8 +204,7 @@ pub fn build(input: &SpecInput<'_>) -> Result<Built, SpecError> {
         input.node,
         input.defaults,
     )?);
-    let selinux = selinux(input.container.security.selinux.as_ref(), input);
-    process.set_selinux_label(selinux.as_ref().map(|labels| labels.process.clone()));
+    process.set_selinux_label(input.labels.map(|labels| labels.process.to_string()));
 
     let (mounts, rootfs_propagation) = mounts::mounts(input)?;
     let mut limits = resources::resources(&input.container.resources, input.node, &mut clamped)?;
@@ -220,7 +222,7 @@ pub fn build(input: &SpecInput<'_>) -> Result<Built, SpecError> {
         .set_masked_paths(Some(masked))
         .set_readonly_paths(Some(readonly))
         .set_rootfs_propagation(rootfs_propagation.map(str::to_owned))
-        .set_mount_label(selinux.map(|labels| labels.mount));
+        .set_mount_label(input.labels.map(|labels| labels.mount.to_string()));
     if let Some(user) = &input.pod.namespaces.user {
         linux
             .set_uid_mappings(Some(namespaces::mappings(&user.uids)))
@@ -287,43 +289,11 @@ fn apparmor(
             Err(SpecError::NoApparmor(name.clone()))
         }
         _ if !node.apparmor => Ok(None),
-        _ if privileged => Ok(None),
+        SecurityProfile::RuntimeDefault if privileged => Ok(None),
         SecurityProfile::RuntimeDefault => Ok(defaults.apparmor_profile.clone()),
         SecurityProfile::Unconfined => Ok(Some("unconfined".to_owned())),
         SecurityProfile::Localhost(name) => Ok(Some(name.clone())),
     }
-}
-
-/// Labels of a process and of the files it may touch.
-struct Labels {
-    process: String,
-    mount: String,
-}
-
-fn selinux(label: Option<&SelinuxLabel>, input: &SpecInput<'_>) -> Option<Labels> {
-    let label = label.filter(|_| input.node.selinux)?;
-    let or = |text: &str, fallback: &str| {
-        if text.is_empty() {
-            fallback.to_owned()
-        } else {
-            text.to_owned()
-        }
-    };
-    let level = or(&label.level, "s0");
-    let kind = if input.container.security.privileged {
-        "spc_t"
-    } else {
-        "container_t"
-    };
-    Some(Labels {
-        process: format!(
-            "{}:{}:{}:{level}",
-            or(&label.user, "system_u"),
-            or(&label.role, "system_r"),
-            or(&label.kind, kind),
-        ),
-        mount: format!("system_u:object_r:container_file_t:{level}"),
-    })
 }
 
 fn pod_annotations(sandbox_id: &Id, pod: &PodSpec, kind: &str) -> HashMap<String, String> {

@@ -6,7 +6,7 @@ use oci_spec::runtime::Mount;
 
 use super::{SpecError, SpecInput, namespaces::mappings, paths::clean};
 use crate::{
-    container::spec::{Propagation, ReadOnly},
+    container::spec::{MountSource, Propagation, ReadOnly},
     id_map::is_mapped,
     oci::mount::ResolvedMount,
     pod::spec::Shared,
@@ -196,6 +196,10 @@ fn request(resolved: &ResolvedMount, input: &SpecInput<'_>) -> Result<Mount, Spe
         .to_owned(),
     );
     options.push(access(resolved, &to, input)?.to_owned());
+    if matches!(asked.source, MountSource::Image { .. }) {
+        // Runtimes drop what the view on the host has and the specification does not say.
+        options.extend(["nosuid", "nodev"].map(str::to_owned));
+    }
     for option in &asked.options {
         let known = OPTIONS.contains(&option.as_str());
         let told = input.features.told && !input.features.mount_options.contains(option);

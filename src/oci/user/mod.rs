@@ -1,22 +1,25 @@
 //! Who a container runs as.
 
 use std::{
-    io,
     os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
 };
 
+use rustix::io::Errno;
+
 use serde::{Deserialize, Serialize};
 
-use super::rooted;
-use crate::container::spec::{GroupsPolicy, RunAs};
+use crate::{
+    container::spec::{GroupsPolicy, RunAs},
+    sys::rooted::{self, RootedError},
+};
 
 pub mod passwd;
 
 use passwd::{MAX_ID, accounts, groups};
 
 /// Largest `/etc/passwd` or `/etc/group` that is read.
-const FILE_CAP: u64 = 1 << 20;
+const FILE_CAP: usize = 1 << 20;
 
 /// Longest name of a user or group.
 const NAME_CAP: usize = 256;
@@ -49,16 +52,16 @@ pub enum UserError {
         path: PathBuf,
         /// Why not.
         #[source]
-        source: io::Error,
+        source: RootedError,
     },
     /// A file of the image cannot be read.
-    #[error("cannot read {path} in the image: {source}")]
+    #[error("cannot read {path} in the image")]
     Read {
         /// Which.
         path: &'static str,
         /// Why not.
         #[source]
-        source: io::Error,
+        source: RootedError,
     },
     /// No such user name.
     #[error("user {0:?} is not in /etc/passwd of the image")]
@@ -200,9 +203,10 @@ fn in_range(field: &'static str, id: u32) -> Result<u32, UserError> {
 }
 
 fn read(root: BorrowedFd<'_>, path: &'static str) -> Result<Vec<u8>, UserError> {
-    rooted::read_in_root(root, Path::new(path), FILE_CAP)
-        .map(Option::unwrap_or_default)
-        .map_err(|source| UserError::Read { path, source })
+    match rooted::read_in_root(root, path, FILE_CAP) {
+        Err(e) if matches!(e.errno(), Some(Errno::NOENT | Errno::NOTDIR)) => Ok(Vec::new()),
+        read => read.map_err(|source| UserError::Read { path, source }),
+    }
 }
 
 fn look_up(
@@ -399,7 +403,7 @@ mod tests {
             supplemental: &[],
             policy: GroupsPolicy::Merge,
         };
-        let dir = rootfs(&"x".repeat((FILE_CAP + 1) as usize), "");
+        let dir = rootfs(&"x".repeat(FILE_CAP + 1), "");
         assert!(matches!(
             resolve(dir.path(), &request),
             Err(UserError::Read {

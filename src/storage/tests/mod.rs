@@ -89,7 +89,7 @@ impl Fixture {
         let runtime = runtime();
         let storage = self.storage();
         runtime
-            .block_on(storage.mount_view("seen", &image.chain, None, &at))
+            .block_on(storage.mount_view("seen", &image.chain, ViewOptions::default(), &at))
             .unwrap();
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| look(&at)));
         runtime.block_on(storage.unmount(&at)).unwrap();

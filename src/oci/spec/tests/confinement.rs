@@ -97,25 +97,45 @@ fn limits_are_bounded_and_told() {
 fn security_modules_are_used_where_they_are() {
     let mut case = Case::new();
     case.container.security.apparmor = SecurityProfile::Localhost("p".into());
-    case.container.security.selinux = Some(SelinuxLabel {
-        level: "s0:c1,c2".into(),
-        ..SelinuxLabel::default()
-    });
     assert_eq!(case.build(), Err(SpecError::NoApparmor("p".into())));
     case.node.apparmor = true;
     let process = case.spec().process().clone().unwrap();
     assert_eq!(process.apparmor_profile().as_deref(), Some("p"));
     assert_eq!(process.selinux_label(), &None);
-    case.node.selinux = true;
-    let spec = case.spec();
-    assert_eq!(
-        spec.process().as_ref().unwrap().selinux_label().as_deref(),
-        Some("system_u:system_r:container_t:s0:c1,c2")
-    );
-    assert_eq!(
-        spec.linux().as_ref().unwrap().mount_label().as_deref(),
-        Some("system_u:object_r:container_file_t:s0:c1,c2")
-    );
+    let label = |kind: &str| format!("system_u:x:{kind}:s0:c1,c2").parse().unwrap();
+    case.labels = Some(Labels {
+        process: label("container_t"),
+        mount: label("container_file_t"),
+    });
+    for spec in [case.spec(), case.infra().unwrap().spec] {
+        assert_eq!(
+            spec.process().as_ref().unwrap().selinux_label().as_deref(),
+            Some("system_u:x:container_t:s0:c1,c2")
+        );
+        assert_eq!(
+            spec.linux().as_ref().unwrap().mount_label().as_deref(),
+            Some("system_u:x:container_file_t:s0:c1,c2")
+        );
+    }
+    // A privileged container is confined by no default, but by what was asked for.
+    case.container.security.privileged = true;
+    let profile = |case: &Case| {
+        case.spec()
+            .process()
+            .clone()
+            .unwrap()
+            .apparmor_profile()
+            .clone()
+    };
+    assert_eq!(profile(&case).as_deref(), Some("p"));
+    case.defaults.apparmor_profile = Some("default".into());
+    case.container.security.apparmor = SecurityProfile::RuntimeDefault;
+    assert_eq!(profile(&case), None);
+    case.container.security.privileged = false;
+    assert_eq!(profile(&case).as_deref(), Some("default"));
+    case.container.security.apparmor = SecurityProfile::Unconfined;
+    assert_eq!(profile(&case).as_deref(), Some("unconfined"));
+    case.defaults.apparmor_profile = None;
     case.container.security.apparmor = SecurityProfile::RuntimeDefault;
     assert_eq!(
         case.spec().process().as_ref().unwrap().apparmor_profile(),
