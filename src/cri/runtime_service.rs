@@ -20,7 +20,6 @@ use super::{
     api::{self, runtime_service_server::RuntimeService},
     backend::{Backend, Outcome},
     chunks::Chunks,
-    status::{Failure, Kind},
 };
 
 /// The service on top of a backend.
