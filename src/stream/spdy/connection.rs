@@ -9,7 +9,6 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use flate2::CompressError;
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
@@ -48,8 +47,6 @@ pub(super) enum ConnectionError {
     Reply(u32),
     #[error("a window of {0} bytes, or by them, is too large")]
     Window(u32),
-    #[error("cannot compress headers")]
-    Compress(#[source] CompressError),
     #[error("cannot read from the client")]
     Read(#[source] io::Error),
     #[error("cannot write to the client")]
@@ -76,11 +73,11 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Starts a connection's task on a socket whose HTTP upgrade is done.
-    pub(super) fn start<I>(io: I, limits: Limits) -> Result<Self, CompressError>
+    pub(super) fn start<I>(io: I, limits: Limits) -> Self
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let shared = Shared::new(Mux::new(limits)?);
+        let shared = Shared::new(Mux::new(limits));
         let gone = CancellationToken::new();
         let driver = Driver {
             io,
@@ -95,7 +92,7 @@ impl Connection {
             },
         };
         tokio::spawn(driver.run());
-        Ok(Self { shared, gone })
+        Self { shared, gone }
     }
 
     /// The next stream that the client opens; `None` when there will be none. Accept or reject it.
@@ -185,6 +182,12 @@ impl<I: AsyncRead + AsyncWrite + Send + Unpin> Driver<I> {
                 None
             }
             Err(error) => {
+                let mut mux = self.end.shared.lock();
+                // A client can leave when it has seen all streams end, which may be before the connection is ended here.
+                if self.out.is_empty() && mux.is_sent() {
+                    mux.set_delivered();
+                }
+                drop(mux);
                 debug!(error = whole(&error), "A SPDY connection broke off");
                 Some(error)
             }
@@ -235,7 +238,7 @@ impl<I: AsyncRead + AsyncWrite + Send + Unpin> Driver<I> {
         self.end.shared.lock().register(cx.waker());
         for _ in 0..ROUNDS {
             let wrote = self.write(cx)?;
-            if self.out.is_empty() && !self.unflushed && self.end.shared.lock().is_sent() {
+            if self.out.is_empty() && !self.unflushed && self.end.shared.lock().is_closed() {
                 return Poll::Ready(Ok(()));
             }
             let read = self.take(cx)?;
@@ -264,6 +267,10 @@ impl<I: AsyncRead + AsyncWrite + Send + Unpin> Driver<I> {
             }
             wrote = true;
             self.unflushed = true;
+            if self.out.is_empty() {
+                // Most connections are idle most of the time.
+                self.out = BytesMut::new();
+            }
         }
         if self.unflushed {
             match Pin::new(&mut self.io).poll_flush(cx) {

@@ -7,8 +7,6 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
 };
-use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use super::{
     Limits,
@@ -31,19 +29,9 @@ where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (sender, incoming) = mpsc::channel(WAITING);
-    let gone = match Connection::start(io, limits) {
-        Ok(connection) => {
-            let gone = connection.gone().clone();
-            tokio::spawn(pair(connection, limits.creation, sender));
-            gone
-        }
-        Err(error) => {
-            warn!(%error, "Cannot set up the compression of headers");
-            let gone = CancellationToken::new();
-            gone.cancel();
-            gone
-        }
-    };
+    let connection = Connection::start(io, limits);
+    let gone = connection.gone().clone();
+    tokio::spawn(pair(connection, limits.creation, sender));
     Forwards { incoming, gone }
 }
 

@@ -4,7 +4,6 @@
 //! length. Of a data frame: a clear bit, 31 bits of stream, 8 of flags, 24 of length.
 
 use bytes::{BufMut, BytesMut};
-use flate2::CompressError;
 
 use super::{compress::Deflater, headers::Headers};
 
@@ -113,21 +112,19 @@ pub enum Frame {
 }
 
 /// Writes frames. One for the life of a connection, as headers are compressed with those before them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Encoder {
     deflater: Deflater,
 }
 
 impl Encoder {
     /// An encoder at the beginning of a connection.
-    pub fn new() -> Result<Self, CompressError> {
-        Ok(Self {
-            deflater: Deflater::new()?,
-        })
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Appends a control frame.
-    pub fn control(&mut self, frame: &Frame, out: &mut BytesMut) -> Result<(), CompressError> {
+    pub fn control(&mut self, frame: &Frame, out: &mut BytesMut) {
         match frame {
             Frame::SynStream {
                 stream,
@@ -137,7 +134,7 @@ impl Encoder {
                 unidirectional,
                 headers,
             } => {
-                let block = self.deflater.deflate(&headers.to_block())?;
+                let block = self.deflater.deflate(&headers.to_block());
                 let flags = if *unidirectional {
                     FLAG_UNIDIRECTIONAL
                 } else {
@@ -159,12 +156,12 @@ impl Encoder {
                 stream,
                 fin,
                 headers,
-            } => self.headers(kind::SYN_REPLY, *stream, *fin, headers, out)?,
+            } => self.headers(kind::SYN_REPLY, *stream, *fin, headers, out),
             Frame::Headers {
                 stream,
                 fin,
                 headers,
-            } => self.headers(kind::HEADERS, *stream, *fin, headers, out)?,
+            } => self.headers(kind::HEADERS, *stream, *fin, headers, out),
             Frame::RstStream { stream, status } => two(out, kind::RST_STREAM, *stream, *status),
             Frame::GoAway { last, status } => two(out, kind::GOAWAY, *last, *status),
             Frame::WindowUpdate { stream, delta } => {
@@ -183,7 +180,6 @@ impl Encoder {
                 }
             }
         }
-        Ok(())
     }
 
     fn headers(
@@ -193,12 +189,11 @@ impl Encoder {
         fin: bool,
         headers: &Headers,
         out: &mut BytesMut,
-    ) -> Result<(), CompressError> {
-        let block = self.deflater.deflate(&headers.to_block())?;
+    ) {
+        let block = self.deflater.deflate(&headers.to_block());
         head(out, kind, fin_flag(fin), 4 + block.len());
         out.put_u32(stream);
         out.put_slice(&block);
-        Ok(())
     }
 }
 

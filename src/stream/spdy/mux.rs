@@ -27,7 +27,6 @@ use std::{
 };
 
 use bytes::BytesMut;
-use flate2::CompressError;
 
 use super::{
     Limits,
@@ -142,19 +141,18 @@ pub(super) struct Mux {
     driver: Option<Waker>,
     drainer: Option<Waker>,
     active: bool,
-    failed: Option<CompressError>,
 }
 
 impl Mux {
-    pub(super) fn new(limits: Limits) -> Result<Self, CompressError> {
-        Ok(Self {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
             limits,
             streams: HashMap::new(),
             last: 0,
             fresh: VecDeque::new(),
             accepting: true,
             acceptor: None,
-            encoder: Encoder::new()?,
+            encoder: Encoder::new(),
             control: BytesMut::new(),
             ready: VecDeque::new(),
             grants: VecDeque::new(),
@@ -171,8 +169,7 @@ impl Mux {
             driver: None,
             drainer: None,
             active: false,
-            failed: None,
-        })
+        }
     }
 }
 

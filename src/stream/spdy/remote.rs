@@ -2,7 +2,6 @@
 
 use std::{future::Future, io, pin::Pin};
 
-use flate2::CompressError;
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -28,9 +27,6 @@ const STREAMS: usize = 5;
 /// Why there is no exec or attach on a connection.
 #[derive(Debug, Error)]
 pub enum RemoteError {
-    /// Compression of headers could not begin.
-    #[error("cannot set up the compression of headers")]
-    Compress(#[from] CompressError),
     /// The client did not open all streams in time.
     #[error("the client did not open its {missing} stream in time")]
     Creation {
@@ -94,7 +90,7 @@ where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let streams = limits.streams.min(STREAMS);
-    let connection = Connection::start(io, Limits { streams, ..limits })?;
+    let connection = Connection::start(io, Limits { streams, ..limits });
     let mut opened = Opened::default();
     let opening = async {
         while let Some(missing) = opened.missing(wanted, version) {

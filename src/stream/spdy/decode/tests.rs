@@ -41,11 +41,11 @@ fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Whole>, Option
 }
 
 fn encode(frames: &[Whole]) -> BytesMut {
-    let mut encoder = Encoder::new().unwrap();
+    let mut encoder = Encoder::new();
     let mut out = BytesMut::new();
     for frame in frames {
         match frame {
-            Whole::Control(frame) => encoder.control(frame, &mut out).unwrap(),
+            Whole::Control(frame) => encoder.control(frame, &mut out),
             Whole::Data(stream, bytes, fin) => frame::data(*stream, *fin, bytes, &mut out),
         }
     }
@@ -76,7 +76,7 @@ fn what_moby_sends_to_open_a_stream() {
 
 const MOBY_SYN_STREAM: &[u8] = b"\x80\x03\0\x01\0\0\0\x29\0\0\0\x01\0\0\0\0\0\0\
     \x78\xf9\xe3\xc6\xa7\xc2\x62\x60\x60\x60\x04\xa7\xb3\x92\xa2\xd4\xc4\x5c\
-    \x68\x51\xc2\x9a\x0a\x0a\x68\0\0\0\xff\xff";
+    \x68\x51\xc2\x9a\x0a\x0a\x68\0\0\0\0\xff\xff";
 
 #[test]
 fn malformed_frames_are_refused() {

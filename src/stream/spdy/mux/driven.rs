@@ -61,10 +61,15 @@ impl Mux {
         wake(&mut self.driver);
     }
 
-    /// Whether the connection is ending, and all that was to be sent was put together.
+    /// Whether all output, and the end of each stream, was put together.
     pub(in super::super) fn is_sent(&self) -> bool {
         let sent = |stream: &Stream| stream.output.is_empty() && stream.fin == Fin::Sent;
-        self.stage == Stage::Closing && self.control.is_empty() && self.streams.values().all(sent)
+        self.streams.values().all(sent)
+    }
+
+    /// Whether the connection is ending, and nothing waits to be sent.
+    pub(in super::super) fn is_closed(&self) -> bool {
+        self.stage == Stage::Closing && self.control.is_empty() && self.is_sent()
     }
 
     /// All was given to the socket.

@@ -21,10 +21,7 @@ impl Mux {
                 self.frame(frame)?;
             }
         }
-        match self.failed.take() {
-            Some(error) => Err(ConnectionError::Compress(error)),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn frame(&mut self, frame: Frame) -> Result<(), ConnectionError> {

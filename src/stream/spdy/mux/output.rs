@@ -7,6 +7,9 @@ impl Mux {
     pub(in super::super) fn fill(&mut self, out: &mut BytesMut) {
         out.unsplit(self.control.split());
         self.widen(out);
+        if !self.ready.is_empty() {
+            out.reserve(BATCH + PAYLOAD);
+        }
         while out.len() < BATCH {
             let Some(id) = self.ready.pop_front() else {
                 wake(&mut self.drainer);
@@ -73,9 +76,7 @@ impl Mux {
 
     /// Queues an answer.
     pub(super) fn answer(&mut self, frame: &Frame) {
-        if let Err(error) = self.encoder.control(frame, &mut self.control) {
-            self.failed = Some(error);
-        }
+        self.encoder.control(frame, &mut self.control);
     }
 
     pub(super) fn refuse(&mut self, id: u32) {
@@ -116,12 +117,9 @@ impl Mux {
     }
 
     fn widen_one(&mut self, stream: u32, delta: u32, out: &mut BytesMut) {
-        if self.ignores_windows {
-            return;
-        }
-        let frame = Frame::WindowUpdate { stream, delta };
-        if let Err(error) = self.encoder.control(&frame, out) {
-            self.failed = Some(error);
+        if !self.ignores_windows {
+            let frame = Frame::WindowUpdate { stream, delta };
+            self.encoder.control(&frame, out);
         }
     }
 }
