@@ -75,16 +75,20 @@ async fn one(pod: Id, place: Result<Option<PathBuf>, String>, forward: Forward) 
     let _ = error.shutdown().await;
 }
 
+/// Only what keeps a connection from coming about is told: clients end all their forwarding when they hear of an
+/// error, and a connection that breaks later is nothing out of the ordinary. It then breaks for the client as well.
 async fn relay(
     netns: Option<&Path>,
     port: u16,
     mut data: Box<dyn super::session::Duplex>,
 ) -> Result<(), String> {
     let mut connection = connect(netns, port).await?;
-    tokio::io::copy_bidirectional_with_sizes(&mut data, &mut connection, BUFFER, BUFFER)
-        .await
-        .map(drop)
-        .map_err(|error| format!("the connection broke: {error}"))
+    let copied =
+        tokio::io::copy_bidirectional_with_sizes(&mut data, &mut connection, BUFFER, BUFFER).await;
+    if let Err(error) = copied {
+        tracing::debug!(port, %error, "a forwarded connection broke");
+    }
+    Ok(())
 }
 
 /// Connects to the port where the pod listens on its loopback: over IPv4, else over IPv6.

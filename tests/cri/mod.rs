@@ -25,6 +25,7 @@ mod runtime_config;
 mod sandboxes;
 mod service;
 mod stats;
+mod streaming;
 mod updates;
 mod userns;
 mod volumes;

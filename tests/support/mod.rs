@@ -12,6 +12,7 @@ mod oci;
 mod poll;
 mod registry;
 mod scratch;
+mod stream;
 mod talk;
 
 pub(crate) use command::{Done, run};
@@ -27,4 +28,5 @@ pub(crate) use oci::{Blob, Entry, Image, ImageFormat, Packing, busybox, busybox_
 pub(crate) use poll::{patience, until, until_some};
 pub(crate) use registry::{Registry, RegistryOptions};
 pub(crate) use scratch::{Mounted, Scratch};
+pub(crate) use stream::{Socket, Streams, ask, status, upgrade};
 pub(crate) use talk::{free_port, talk};

@@ -1,10 +1,15 @@
 //! Port forwarding: two channels for each port, or a SPDY connection inside of binary messages.
 
-use std::time::Duration;
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, DuplexStream},
+    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
     sync::mpsc,
 };
 use tokio_tungstenite::tungstenite::Message;
@@ -22,7 +27,8 @@ pub const PORTS_MAX: usize = 32;
 /// Makes a connection for each of `ports` (at most [`PORTS_MAX`]) of a connection on which the handshake is done.
 ///
 /// The first message of each channel, ours, is the port's number. No channel can be closed alone: the client sees
-/// the end when all ports' connections ended. A port that takes no data holds up the others.
+/// the end when all ports' connections ended, and a connection ends when the pod has no more to say. A port that
+/// takes no data holds up the others.
 pub async fn channels<S>(io: S, encoding: Encoding, ports: &[u16], idle: Duration) -> Forwards
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -46,13 +52,66 @@ where
         let writer = ChannelWriter::new(&link, framing(2 * n));
         let _ = sender.try_send(Forward {
             port,
-            data: Box::new(tokio::io::join(reader, writer)),
+            data: Box::new(Port {
+                reader,
+                writer,
+                over: false,
+                waiting: None,
+            }),
             error: Box::new(ChannelWriter::new(&link, framing(2 * n + 1))),
         });
     }
     Forwards {
         incoming,
         gone: link.shared.gone.clone(),
+    }
+}
+
+/// One port's data. Shutting it down ends what is read as well: the client will not learn of it, and so send nothing
+/// in return.
+struct Port {
+    reader: DuplexStream,
+    writer: ChannelWriter,
+    over: bool,
+    waiting: Option<Waker>,
+}
+
+impl AsyncRead for Port {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.over {
+            return Poll::Ready(Ok(()));
+        }
+        let read = Pin::new(&mut self.reader).poll_read(cx, buffer);
+        if read.is_pending() {
+            self.waiting = Some(cx.waker().clone());
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Port {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.writer).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.writer).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.over = true;
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
+        Pin::new(&mut self.writer).poll_shutdown(cx)
     }
 }
 
