@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -28,6 +29,7 @@ pub(super) struct Disk(Arc<Inner>);
 
 struct Inner {
     count: Box<Count>,
+    patience: Duration,
     state: Mutex<State>,
     counted: Condvar,
 }
@@ -58,8 +60,13 @@ pub(super) struct Asked<'a> {
 
 impl Disk {
     pub(super) fn new(count: Box<Count>) -> Self {
+        Self::with_patience(count, PATIENCE)
+    }
+
+    fn with_patience(count: Box<Count>, patience: Duration) -> Self {
         Self(Arc::new(Inner {
             count,
+            patience,
             state: Mutex::default(),
             counted: Condvar::new(),
         }))
@@ -70,6 +77,7 @@ impl Disk {
     pub(super) fn ask(&self, asked: &[Asked<'_>]) -> Vec<Option<Writable>> {
         let mut state = self.0.lock();
         let time = Instant::now();
+        let mut fresh = Vec::new();
         for container in asked {
             let known = state.known.get(container.id);
             if !is_due(known, container.finished_at, time)
@@ -77,11 +85,12 @@ impl Disk {
             {
                 continue;
             }
-            // Who has never been counted goes first: somebody waits for it.
+            // What has never been counted goes first: it is waited for, but only by who asks first.
             if known_in(&state, container.id) {
                 state.queue.push_back(container.id.clone());
             } else {
                 state.queue.push_front(container.id.clone());
+                fresh.push(container.id);
             }
         }
         if !state.queue.is_empty() && !state.running {
@@ -90,11 +99,11 @@ impl Disk {
             state.running = thread.spawn(move || inner.work()).is_ok();
         }
         let missing =
-            |state: &mut State| state.running && asked.iter().any(|one| !known_in(state, one.id));
+            |state: &mut State| state.running && fresh.iter().any(|id| !known_in(state, id));
         let (state, _) = self
             .0
             .counted
-            .wait_timeout_while(state, PATIENCE, missing)
+            .wait_timeout_while(state, self.0.patience, missing)
             .unwrap_or_else(PoisonError::into_inner);
         asked
             .iter()
@@ -138,7 +147,12 @@ impl Inner {
                 id
             };
             let (began, at) = (Instant::now(), now());
-            let found = (self.count)(&id).map(|(bytes, inodes)| Writable { bytes, inodes, at });
+            // A fault in one count must not end all others.
+            let counted = catch_unwind(AssertUnwindSafe(|| (self.count)(&id)));
+            let found =
+                counted
+                    .unwrap_or(None)
+                    .map(|(bytes, inodes)| Writable { bytes, inodes, at });
             let pause = PAUSE_MIN.max(began.elapsed() * PAUSE_FACTOR);
             let mut state = self.lock();
             state.waiting.remove(&id);
@@ -156,6 +170,11 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU64, Ordering};
 
+    /// Counts that are waited for, however slow the machine is.
+    fn patient(count: impl Fn(&Id) -> Option<(u64, u64)> + Send + Sync + 'static) -> Disk {
+        Disk::with_patience(Box::new(count), Duration::from_secs(3600))
+    }
+
     fn asked(id: &Id) -> Asked<'_> {
         Asked {
             id,
@@ -167,9 +186,7 @@ mod tests {
     fn a_count_is_remembered() {
         let counts = Arc::new(AtomicU64::new(0));
         let seen = counts.clone();
-        let disk = Disk::new(Box::new(move |_| {
-            Some((seen.fetch_add(1, Ordering::SeqCst) + 1, 7))
-        }));
+        let disk = patient(move |_| Some((seen.fetch_add(1, Ordering::SeqCst) + 1, 7)));
         let (a, b) = (Id::random(), Id::random());
         let first = disk.ask(&[asked(&a), asked(&b)]);
         let mut bytes: Vec<u64> = first.iter().map(|one| one.unwrap().bytes).collect();
@@ -184,11 +201,23 @@ mod tests {
 
     #[test]
     fn what_cannot_be_counted_is_not_waited_for_twice() {
-        let disk = Disk::new(Box::new(|_| None));
+        let disk = patient(|_| None);
         let id = Id::random();
         assert_eq!(disk.ask(&[asked(&id)]), [None]);
         assert!(known_in(&disk.0.lock(), &id));
         assert_eq!(disk.ask(&[asked(&id)]), [None]);
+    }
+
+    #[test]
+    fn a_fault_ends_one_count_alone() {
+        let first = AtomicU64::new(0);
+        let disk = patient(move |_| {
+            assert!(first.fetch_add(1, Ordering::SeqCst) > 0, "as asked");
+            Some((1, 1))
+        });
+        let (a, b) = (Id::random(), Id::random());
+        let found = disk.ask(&[asked(&a), asked(&b)]);
+        assert_eq!(found.iter().flatten().count(), 1);
     }
 
     #[test]

@@ -241,7 +241,10 @@ async fn only_what_lives_uses_anything() {
         node.exit(&created).await;
         let shown = stats(node, &created).await;
         assert!(shown.cpu.is_none() && shown.memory.is_none() && shown.swap.is_none());
-        assert!(shown.writable_layer.is_some());
+        until("what it wrote is counted", async || {
+            stats(node, &created).await.writable_layer.is_some()
+        })
+        .await;
         assert_eq!(listed(node, None).await.len(), 1);
         let found = metrics(node, &pod).await.unwrap();
         assert!(found.is_empty(), "{found:?}");
@@ -372,7 +375,8 @@ async fn metrics_have_the_usual_names() {
         let found = until_some("its processes run", async || {
             let found = metrics(node, &pod).await.unwrap();
             (metric(&found, "container_processes") >= Some(3)
-                && metric(&found, "container_sockets") >= Some(1))
+                && metric(&found, "container_sockets") >= Some(1)
+                && metric(&found, "container_fs_usage_bytes").is_some())
             .then_some(found)
         })
         .await;
@@ -416,7 +420,7 @@ async fn metrics_have_the_usual_names() {
         assert_eq!(parts[0].pod_sandbox_metrics[0].pod_sandbox_id, pod);
 
         // One of its processes is killed for want of memory, and the container lives on.
-        let eat = "x=$(head -c 200000000 /dev/zero | tr '\\0' x)";
+        let eat = "x=$(head -c 90000000 /dev/zero | tr '\\0' x)";
         node.try_exec(&id, &["sh", "-c", eat], 0).await.unwrap();
         let found = metrics(node, &pod).await.unwrap();
         assert!(metric(&found, "container_oom_events_total") >= Some(1));
