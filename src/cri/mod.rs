@@ -15,6 +15,7 @@ mod secret;
 pub mod server;
 pub mod socket;
 pub mod status;
+mod under_way;
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ use super::{
     observe::{Observe, ObserveLayer},
     runtime_service::Runtime,
     socket::{Socket, SocketError},
+    under_way::UnderWay,
 };
 
 /// Largest message in either direction: a list of ten thousand containers has room in it.
@@ -26,6 +27,8 @@ const STREAMS_MAX: u32 = 10_000;
 /// Data in flight in one request, and in all requests of a connection: loading an image is limited by these.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
+/// How long clients have to read the last events when nothing else is under way.
+const LISTENERS_GRACE: Duration = Duration::from_secs(2);
 /// How long to wait when no further connection can be had.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -65,26 +68,42 @@ pub async fn serve<B: Backend>(
 ) -> Result<Drained, ServeError> {
     let (listener, place) = socket.into_parts();
     let listener = UnixListener::from_std(listener).map_err(ServeError::Socket)?;
-    let (begin_drain, drain_began) = tokio::sync::oneshot::channel::<()>();
+    let (begin_drain, drain_began) = tokio::sync::watch::channel(false);
+    let under_way = UnderWay::default();
     let ending = backend.clone();
     let stop = async move {
         shutdown.await;
         // They would never end by themselves.
         ending.end_subscriptions();
         info!(?grace, "no more requests are taken");
-        let _ = begin_drain.send(());
+        begin_drain.send_replace(true);
     };
-    let too_late = async move {
-        // The sender cannot be dropped unused while the server runs.
-        if drain_began.await.is_err() {
-            std::future::pending::<()>().await;
+    let draining = || {
+        let mut began = drain_began.clone();
+        async move {
+            if began.wait_for(|began| *began).await.is_err() {
+                std::future::pending::<()>().await;
+            }
         }
+    };
+    let (late, rest) = (draining(), draining());
+    let too_late = async move {
+        late.await;
         tokio::time::sleep(grace).await;
+    };
+    let counted = under_way.clone();
+    let only_listeners = async move {
+        rest.await;
+        counted.none().await;
+        // Whoever reads gets the rest.
+        tokio::time::sleep(LISTENERS_GRACE).await;
+        counted.none().await;
     };
     let serving = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(STREAMS_MAX)
+        .layer(under_way)
         .layer(ObserveLayer(observe))
         .add_service(
             RuntimeServiceServer::new(Runtime::new(backend.clone()))
@@ -100,6 +119,10 @@ pub async fn serve<B: Backend>(
         .serve_with_incoming_shutdown(connections(listener), stop);
     let outcome = tokio::select! {
         ended = serving => ended.map(|()| Drained::Whole).map_err(ServeError::Serve),
+        () = only_listeners => {
+            info!("nothing is under way but events that clients do not read");
+            Ok(Drained::Whole)
+        }
         () = too_late => {
             warn!("requests are cut off: the grace period is over");
             Ok(Drained::Cut)

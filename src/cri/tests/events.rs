@@ -76,6 +76,23 @@ async fn a_client_that_does_not_read_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_read_does_not_hold_the_daemons_end() {
+    let served = Served::start().await;
+    let mut runtime = served.runtime();
+    let request = api::GetEventsRequest {};
+    let events = runtime.get_container_events(request).await.unwrap();
+    let pod = sample();
+    while served.backend.events.subscribers() > 0 {
+        let happened = vec![(id(1), Kind::Created); 100];
+        served.backend.events.tell(&pod, happened);
+    }
+    served.stop.send(()).unwrap();
+    // Long before the grace period is over, which would cut it off.
+    assert_eq!(served.server.await.unwrap().unwrap(), Drained::Whole);
+    drop(events);
+}
+
+#[tokio::test]
 async fn there_are_only_so_many_and_who_leaves_makes_room() {
     let served = Served::start().await;
     let mut runtime = served.runtime();
