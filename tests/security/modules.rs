@@ -300,6 +300,12 @@ async fn selinux_labels_processes_and_files() {
         let id = node.launch(&pod_id, &config, &main).await;
         let label = label_of(node, &id).await;
         assert!(!label.contains("container_t"), "{label}");
+        let beside = node.launch(&pod_id, &config, &idle("beside")).await;
+        let label = label_of(node, &beside).await;
+        assert!(
+            label.starts_with("system_u:system_r:container_t:s0:c"),
+            "{label}"
+        );
 
         // The system's own directories keep their labels.
         let config = pod("system");

@@ -42,6 +42,42 @@ async fn there_are_three_ways() {
 }
 
 #[tokio::test]
+#[expect(deprecated)]
+async fn the_older_form_counts_where_the_newer_is_absent() {
+    node(async |node| {
+        let text = r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#;
+        let file = node.scratch.file("all.json", text);
+        let file = format!("localhost/{}", file.display());
+        for (older, newer, mode) in [
+            ("", None, "0"),
+            ("unconfined", None, "0"),
+            ("runtime/default", None, "2"),
+            (file.as_str(), None, "2"),
+            ("runtime/default", profile(ProfileType::Unconfined, ""), "0"),
+            ("unconfined", profile(ProfileType::RuntimeDefault, ""), "2"),
+        ] {
+            let output = node
+                .prints("older", MODE, |main| {
+                    security(main).seccomp_profile_path = older.into();
+                    security(main).seccomp = newer.clone();
+                })
+                .await;
+            assert_eq!(output, mode, "{older:?} {newer:?}");
+        }
+        let config = pod("bad");
+        let pod = node.pod(&config).await;
+        for value in ["elsewhere", "localhost/relative.json", "localhost/"] {
+            let mut main = shell("main", "true");
+            security(&mut main).seccomp_profile_path = value.into();
+            let error = node.try_create(&pod, &config, &main).await.unwrap_err();
+            assert_eq!(error.code(), Code::InvalidArgument, "{error}");
+            assert!(error.message().contains("seccomp_profile_path"), "{error}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_default_keeps_new_namespaces_from_the_unprivileged() {
     node(async |node| {
         // Setting the host name needs CAP_SYS_ADMIN, and then the default filter lets it through.
@@ -57,6 +93,8 @@ async fn the_default_keeps_new_namespaces_from_the_unprivileged() {
             add_capabilities: vec!["SYS_ADMIN".into()],
             ..Default::default()
         });
+        // AppArmor, where it is, has its own word on mounts.
+        security(&mut main).apparmor = profile(ProfileType::Unconfined, "");
         let (_, output) = node.run_once(&pod("admin"), &main).await;
         assert_eq!(output, "mounted\nend\n");
     })
