@@ -10,7 +10,7 @@ use std::{
 };
 
 use corten_conmon::{
-    config::{Config, LogConfig, Stdin},
+    config::{Config, LogConfig, Stdin, StdioOwner},
     ctl::{Answer, EVENT, Exec, ExecEnd, MAX_CLIENTS, Phase, Refusal, Reply, Request, Stage, Verb},
     record::{ExitRecord, ExitStatus},
     socket::{self, Address, Received},
@@ -140,6 +140,33 @@ fn ask(socket: &OwnedFd, id: u64, verb: Verb) -> Option<Reply> {
 fn kill(pid: i32) {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+fn pipes_belong_to_whom_they_are_said_to() {
+    let script = "(for n in 0 1 2; do stat -L -c %u:%g /proc/self/fd/$n; done; exec sleep 1000) & \
+                  echo $! >$0";
+    let owner = StdioOwner { uid: 7, gid: 8 };
+    let monitored = Monitored::start(script, |config| {
+        config.stdin = Stdin::Open;
+        config.owner = Some(owner);
+    });
+    let Reply::Created { pid, .. } = receive(&monitored.daemon).unwrap().reply else {
+        panic!()
+    };
+    let log = (0..6000).find_map(|_| {
+        sleep(Duration::from_millis(10));
+        let log = std::fs::read_to_string(monitored.path("log")).unwrap_or_default();
+        (log.lines().count() == 3).then_some(log)
+    });
+    kill(pid);
+    let log = log.unwrap();
+    let seen: Vec<_> = log
+        .lines()
+        .filter_map(|line| line.split(' ').nth(3))
+        .collect();
+    // Of the three a shell's background job does not have the first.
+    assert_eq!(seen[1..], ["7:8", "7:8"]);
 }
 
 #[test]

@@ -458,6 +458,73 @@ async fn mounts_that_cannot_be_are_refused_and_leave_nothing() {
 }
 
 #[tokio::test]
+async fn capabilities_of_files_count_inside() {
+    node(async |node| {
+        // NET_BIND_SERVICE, permitted and effective.
+        let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let busybox_binary = std::fs::read("/bin/busybox").unwrap();
+        let image = busybox().layer(
+            &[Entry::file("bin/busybox-capable", busybox_binary, 0o755)
+                .xattr("security.capability", &capability)],
+            Packing::Gzip,
+        );
+        node.load(&image, "localhost/capable:1").await;
+        let config = mapped("capable");
+        let pod = node.pod(&config).await;
+        let mut main = container("main", &["sleep", "1000000"]);
+        main.image = Some(image_spec("localhost/capable:1"));
+        security(&mut main).run_as_user = Some(Int64Value { value: 1000 });
+        let id = node.launch(&pod, &config, &main).await;
+        let status = ["busybox-capable", "grep", "CapEff", "/proc/self/status"];
+        assert_eq!(node.exec(&id, &status).await, "CapEff:\t0000000000000400");
+        assert_eq!(
+            node.exec(&id, &status[1..]).await,
+            "CapEff:\t0000000000000000"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn images_are_mounted_with_the_pods_ids() {
+    node(async |node| {
+        let image = busybox().layer(
+            &[
+                Entry::dir("data", 0o755),
+                Entry::file("data/file", "of the image\n", 0o600).owner(1000, 50),
+            ],
+            Packing::Gzip,
+        );
+        node.load(&image, "localhost/volume:1").await;
+        let config = mapped("image-volume");
+        let pod = node.pod(&config).await;
+        let mut main = container("main", &["sleep", "1000000"]);
+        for (path, sub_path) in [("/whole", ""), ("/part", "data")] {
+            main.mounts.push(Mount {
+                host_path: String::new(),
+                image: Some(image_spec("localhost/volume:1")),
+                image_sub_path: sub_path.into(),
+                readonly: true,
+                // A kubelet may send them with every mount of the pod.
+                ..mapped_mount(std::path::Path::new("/"), path)
+            });
+        }
+        let id = node.launch(&pod, &config, &main).await;
+        let script = "stat -c %u:%g /whole /whole/data/file /part /part/file; cat /part/file";
+        assert_eq!(
+            node.sh(&id, script).await,
+            "0:0\n1000:50\n0:0\n1000:50\nof the image"
+        );
+        let done = node
+            .try_exec(&id, &["touch", "/part/new"], 0)
+            .await
+            .unwrap();
+        assert_ne!(done.exit_code, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn processes_can_be_shared() {
     node(async |node| {
         let mut config = mapped("processes");
