@@ -43,7 +43,11 @@ const QUEUE: usize = 4;
 /// Input that waits for being read, beside one message.
 pub(super) const PIPE: usize = 64 << 10;
 /// How often a client whose input waits is told that the connection lives.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+const HEARTBEAT: Duration = if cfg!(test) {
+    Duration::from_millis(20)
+} else {
+    Duration::from_secs(15)
+};
 /// How long a client may take to answer that a connection is closed.
 const CLOSING: Duration = Duration::from_secs(10);
 
