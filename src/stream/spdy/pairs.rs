@@ -122,3 +122,66 @@ impl<T> Pairs<T> {
             .map(|(_, w)| w.stream)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn part(stream: u32, kind: &str, port: &str, request: &str) -> Option<Part> {
+        let headers = Headers::new()
+            .with("streamtype", kind)
+            .with("port", port)
+            .with("requestid", request);
+        Part::from_headers(stream, &headers)
+    }
+
+    #[test]
+    fn either_order_makes_a_pair() {
+        let mut pairs = Pairs::default();
+        let error = part(1, "error", "80", "a").unwrap();
+        let data = part(3, "data", "80", "a").unwrap();
+        let both = |data, error| Paired::Both {
+            port: 80,
+            data,
+            error,
+        };
+        assert_eq!(pairs.add(error.clone(), 1, 0), Paired::Waiting);
+        assert_eq!(pairs.add(data.clone(), 3, 0), both(3, 1));
+        assert_eq!(pairs.add(data, 5, 0), Paired::Waiting);
+        assert_eq!(pairs.add(error, 7, 0), both(5, 7));
+        assert_eq!(pairs.oldest(), None);
+    }
+
+    #[test]
+    fn two_of_a_kind_make_none() {
+        let mut pairs = Pairs::default();
+        let data = part(1, "data", "80", "a").unwrap();
+        pairs.add(data.clone(), 1, 0);
+        assert_eq!(pairs.add(data, 3, 0), Paired::Wrong(1, 3));
+        assert_eq!(pairs.oldest(), None);
+    }
+
+    #[test]
+    fn those_that_wait_too_long_are_given_up() {
+        let mut pairs = Pairs::default();
+        for since in 1..=3 {
+            let request = since.to_string();
+            pairs.add(part(1, "data", "80", &request).unwrap(), since, since);
+        }
+        let mut given_up: Vec<_> = pairs.give_up(2).collect();
+        given_up.sort_unstable();
+        assert_eq!(given_up, [1, 2]);
+        assert_eq!(pairs.oldest(), Some(3));
+    }
+
+    proptest! {
+        #[test]
+        fn ports_are_ports(text in "[0-9+ -]{0,6}") {
+            let port = part(1, "data", &text, "").map(|part| u32::from(part.port));
+            let wanted = text.parse::<u32>().ok().filter(|_| !text.starts_with('+'));
+            prop_assert_eq!(port, wanted.filter(|port| (1..=65535).contains(port)));
+        }
+    }
+}
