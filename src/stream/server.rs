@@ -287,15 +287,15 @@ impl<B: Behind> Context<B> {
                 debug!(status = %refusal.status, text = refusal.text, "a stream is refused");
                 let mut response = Response::new(refusal.text + "\n");
                 *response.status_mut() = refusal.status;
-                *response.headers_mut() = refusal.headers;
+                let headers = response.headers_mut();
+                for (name, value) in refusal.headers {
+                    headers.append(name, value);
+                }
                 let text = HeaderValue::from_static("text/plain; charset=utf-8");
-                response.headers_mut().insert(header::CONTENT_TYPE, text);
+                headers.insert(header::CONTENT_TYPE, text);
                 let sniff = HeaderValue::from_static("nosniff");
-                response
-                    .headers_mut()
-                    .insert(header::X_CONTENT_TYPE_OPTIONS, sniff);
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(header::CONNECTION, close);
+                headers.insert(header::X_CONTENT_TYPE_OPTIONS, sniff);
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
                 response
             }
         }

@@ -54,7 +54,7 @@ pub struct Refusal {
     /// Why, for people.
     pub text: String,
     /// Further headers.
-    pub headers: HeaderMap,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Refusal {
@@ -63,12 +63,12 @@ impl Refusal {
         Self {
             status,
             text: text.into(),
-            headers: HeaderMap::new(),
+            headers: Vec::new(),
         }
     }
 
     fn with(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.headers.append(name, HeaderValue::from_static(value));
+        self.headers.push((name, HeaderValue::from_static(value)));
         self
     }
 
@@ -163,7 +163,7 @@ fn spdy(kind: Kind, headers: &HeaderMap) -> Result<(Protocol, HeaderMap), Refusa
         let mut refusal = no_protocol(&offered, &known);
         for name in known {
             let value = HeaderValue::from_static(name);
-            refusal.headers.append(SPDY_KNOWN, value);
+            refusal.headers.push((SPDY_KNOWN, value));
         }
         return Err(refusal);
     };

@@ -166,7 +166,7 @@ async fn it_stops_with_its_streams() {
         let path = path.to_owned();
         async move { ask(client, &path).await }
     });
-    while streams.0.tokens.lock().unwrap().len() > 0 {
+    while !streams.0.tokens.lock().unwrap().is_empty() {
         tokio::task::yield_now().await;
     }
     stop.cancel();

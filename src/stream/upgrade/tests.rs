@@ -98,10 +98,8 @@ fn what_cannot_be_granted_is_refused_with_a_reason() {
     let unknown = with(&SPDY, &[("x-stream-protocol-version", "v9")]);
     let refusal = asked("POST", "/exec/a", &unknown).unwrap_err();
     assert_eq!(refusal.status, 403);
-    let known = refusal
-        .headers
-        .get_all("x-accepted-stream-protocol-versions");
-    assert_eq!(known.iter().count(), 5);
+    let known = |(name, _): &&(HeaderName, _)| *name == SPDY_KNOWN;
+    assert_eq!(refusal.headers.iter().filter(known).count(), 5);
     assert!(refusal.text.contains("v9"), "{}", refusal.text);
     for query in ["port=0", "port=65536", "port=x", "port="] {
         let uri = format!("/portforward/a?{query}");
