@@ -98,9 +98,13 @@ async fn a_stop_is_a_signal_and_then_the_end() {
 #[tokio::test]
 async fn a_later_stop_may_shorten_the_grace() {
     node(async |node| {
-        let (_, _, id) = node.idle("shortened").await;
+        let config = pod("shortened");
+        let pod = node.pod(&config).await;
+        let deaf = shell("deaf", "trap '' TERM; echo up; while :; do sleep 1; done");
+        let id = node.launch(&pod, &config, &deaf).await;
+        until("it runs", async || node.output(&config, &deaf) == "up\n").await;
         let patient = async {
-            // The sleeping first process heeds no signal: this alone would take for ever.
+            // It heeds no signal: this alone would take for ever.
             node.stop_container(&id, 100_000).await
         };
         let brief = async {
