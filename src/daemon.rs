@@ -41,7 +41,7 @@ use crate::{
     store::{Store, StoreError},
     stream::{self, server::StreamError},
     sys::{
-        cgroup,
+        cgroup, descriptors,
         namespaces::{self, NamespaceError},
     },
 };
@@ -53,6 +53,9 @@ pub enum DaemonError {
     /// The asynchronous runtime.
     #[error("starting the daemon's threads")]
     Threads(#[source] io::Error),
+    /// The descriptors it was started with.
+    #[error("keeping open files from other programs")]
+    Descriptors(#[source] io::Error),
     /// A directory.
     #[error("making directory {path}")]
     Directory {
@@ -110,6 +113,7 @@ pub enum DaemonError {
 
 /// Runs a daemon until it is told to stop (SIGTERM or SIGINT); its containers run on.
 pub fn run(config: Config) -> Result<(), DaemonError> {
+    descriptors::keep_from_children().map_err(DaemonError::Descriptors)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("corten")

@@ -2,6 +2,7 @@
 
 pub mod aside;
 pub mod cgroup;
+pub mod descriptors;
 pub mod elf;
 pub mod links;
 pub mod mount;
