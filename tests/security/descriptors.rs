@@ -1,21 +1,26 @@
-//! Nothing of the host is open in a container or in what runs inside it.
+//! Nothing of the host is open in a container, in what runs inside it, or in the programs that the daemon runs.
 
-use crate::support::node;
+use std::{
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
+
+use super::{open_files, parent};
+use crate::support::{Options, Scratch, node, node_with, pod_net, shell, until};
+
+/// What a shell holds open, a line each, but the directory that ls reads.
+const HELD: &str = "ls -l /proc/self/fd | grep -o '[0-9]* -> .*' | grep -v -e '-> /proc/'";
 
 #[tokio::test]
 async fn a_container_and_a_command_hold_three_descriptors() {
     node(async |node| {
-        let script = "ls -l /proc/self/fd | grep -o '[0-9]* -> .*'";
-        let seen = node.prints("descriptors", script, |_| ()).await;
-        let held = |seen: &str| {
-            // One more may be the directory that ls reads.
-            let lines = seen.lines().filter(|line| !line.contains("-> /proc/"));
-            lines.count()
-        };
-        assert_eq!(held(&seen), 3, "{seen}");
+        let seen = node.prints("descriptors", HELD, |_| ()).await;
+        assert_eq!(seen.lines().count(), 3, "{seen}");
         let (_, _, id) = node.idle("exec").await;
-        let seen = node.sh(&id, script).await;
-        assert_eq!(held(&seen), 3, "{seen}");
+        let seen = node.sh(&id, HELD).await;
+        assert_eq!(seen.lines().count(), 3, "{seen}");
         for word in ["corten", "cgroup", "/run"] {
             assert!(!seen.contains(word), "{seen}");
         }
@@ -23,66 +28,64 @@ async fn a_container_and_a_command_hold_three_descriptors() {
     .await;
 }
 
-#[tokio::test]
-async fn a_container_sees_no_socket_of_the_daemon() {
-    node(async |node| {
-        let seen = node
-            .prints(
-                "sockets",
-                "cat /proc/net/unix | grep -c @corten; true",
-                |_| (),
-            )
-            .await;
-        assert_eq!(seen, "0");
-    })
-    .await;
+/// A program that writes down what it holds open before it turns into another one.
+fn nosy(dir: &Path, name: &str, really: &str) -> PathBuf {
+    let path = dir.join(name);
+    let script = format!(
+        "#!/bin/sh\nls -l /proc/$$/fd >> {}\nexec {really} \"$@\"\n",
+        dir.join("held").display()
+    );
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    path
 }
 
 #[tokio::test]
-async fn directories_of_the_daemon_are_closed_to_others() {
-    use std::os::unix::fs::MetadataExt;
-    node(async |node| {
-        let (_, _, _) = node.idle("modes").await;
-        for dir in [node.root(), node.runroot()] {
-            let mode = std::fs::metadata(&dir).unwrap().mode();
-            // Passing through may be needed, for containers whose root is another user.
-            assert_eq!(mode & 0o006, 0, "{}: {mode:o}", dir.display());
+async fn what_the_daemon_was_started_with_goes_no_further() {
+    let others = Scratch::new();
+    let secret = others.file("left-open", "of the host");
+    let (oci, cni) = (others.dir("oci"), others.dir("cni"));
+    let runtime = nosy(&oci, "runtime", "/usr/sbin/runc");
+    nosy(&cni, "nosy-bridge", "/usr/lib/cni/bridge");
+    let options = Options {
+        left_open: Some(secret.clone()),
+        no_network: true,
+        args: vec![
+            format!("--runtime=nosy={}", runtime.display()),
+            "--default-runtime=nosy".into(),
+            format!("--cni-plugin-dir={}", cni.display()),
+        ],
+        ..Options::default()
+    };
+    node_with(options, async |node| {
+        assert!(open_files(node.pid()).contains(&secret));
+        let network = json!({"cniVersion": "1.0.0", "name": node.network_name(),
+                             "plugins": [{"type": "nosy-bridge", "bridge": node.bridge()}]});
+        node.write_network("10-nosy.conflist", &network);
+        until("the network is seen", async || node.network_ready().await).await;
+        let config = pod_net("leak");
+        let pod = node.pod(&config).await;
+        let main = shell("main", &format!("{HELD}; exec sleep 1000000"));
+        let id = node.launch(&pod, &config, &main).await;
+        let seen = node.sh(&id, HELD).await;
+        assert_eq!(seen.lines().count(), 3, "a command in a container: {seen}");
+        until("the container has looked", async || {
+            node.output(&config, &main).lines().count() >= 3
+        })
+        .await;
+        let seen = node.output(&config, &main);
+        assert_eq!(seen.lines().count(), 3, "a container: {seen}");
+        let init = node.init_pid(&id).await;
+        for (what, pid) in [("the container", init), ("its monitor", parent(init))] {
+            let open = open_files(pid);
+            assert!(!open.contains(&secret), "{what} holds {open:?}");
         }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn the_monitor_is_outside_the_pods_memory_limit() {
-    node(async |node| {
-        let (_, _, id) = node.idle("monitor").await;
-        let pid = node.init_pid(&id).await;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let parent = status
-            .lines()
-            .find_map(|line| line.strip_prefix("PPid:"))
-            .unwrap()
-            .trim();
-        let name = std::fs::read_link(format!("/proc/{parent}/exe")).unwrap();
-        assert!(
-            name.to_str().unwrap().contains("conmon"),
-            "{}",
-            name.display()
-        );
-        assert_ne!(parent, node.pid().to_string());
-        let groups = |pid: &str| {
-            let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-            let line = text
-                .lines()
-                .find(|line| line.contains(":memory:") || line.starts_with("0::/c"));
-            line.unwrap_or_default().to_owned()
-        };
-        assert!(
-            !groups(parent).contains(&format!("{}/", node.cgroup())),
-            "{}",
-            groups(parent)
-        );
-        assert!(groups(&pid.to_string()).contains(&format!("{}/", node.cgroup())));
+        node.remove_all().await;
+        for (what, dir) in [("the OCI runtime", &oci), ("the CNI plugin", &cni)] {
+            let held = std::fs::read_to_string(dir.join("held")).unwrap();
+            assert!(held.contains(" 0 -> "), "{what}: {held}");
+            assert!(!held.contains("left-open"), "{what}: {held}");
+        }
     })
     .await;
 }

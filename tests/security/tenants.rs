@@ -4,7 +4,8 @@ use corten::cri::api::KeyValue;
 use serde_json::json;
 
 use crate::support::{
-    Entry, Image, Packing, busybox, busybox_entries, image_spec, node, pod, shell, userless,
+    Entry, Image, Packing, busybox, busybox_entries, image_spec, node, pod, pod_linux, pod_net,
+    security, shell, userless,
 };
 
 /// An image whose layer has these entries after the usual ones.
@@ -131,12 +132,7 @@ async fn users_files_that_are_links_or_huge_do_no_harm() {
                 "{error}"
             );
         }
-        let memory = std::fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
-        let peak = memory
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .unwrap();
-        let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        let peak = super::peak_memory(node.pid());
         assert!(peak < 400 << 10, "{peak} KiB");
     })
     .await;
@@ -294,6 +290,95 @@ async fn setuid_and_owners_of_layers_are_kept() {
             })
             .await;
         assert_eq!(output, "4755 1000 50\n1777 0 0");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn kernel_parameters_are_one_each() {
+    node(async |node| {
+        let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+        for (name, value) in [
+            (
+                "net.ipv4.ip_unprivileged_port_start",
+                "1+kernel.core_pattern=|/bin/evil",
+            ),
+            (
+                "net.ipv4.ip_unprivileged_port_start",
+                "1\nkernel.core_pattern=|/bin/evil",
+            ),
+            ("net.ipv4.x+kernel.core_pattern", "|/bin/evil"),
+            ("net/../kernel/core_pattern", "|/bin/evil"),
+            ("kernel.shm_rmid_forced=1 kernel.core_pattern", "|/bin/evil"),
+            ("kernel.core_pattern", "|/bin/evil"),
+        ] {
+            let mut config = pod_net("parameters");
+            pod_linux(&mut config)
+                .sysctls
+                .insert(name.into(), value.into());
+            let error = node.try_pod(&config).await.expect_err(name);
+            assert_eq!(error.code(), tonic::Code::InvalidArgument, "{error}");
+        }
+        let after = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+        assert_eq!(after, pattern);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_user_name_is_no_line_of_a_file() {
+    node(async |node| {
+        let config = pod("names");
+        let pod = node.pod(&config).await;
+        let name = "tester\nevil:x:0:0::/:/bin/sh";
+        let mut main = shell("main", "true");
+        security(&mut main).run_as_username = name.into();
+        let error = node.try_create(&pod, &config, &main).await.unwrap_err();
+        assert!(error.message().contains("tester"), "{error}");
+        let image = busybox().with("User", json!(name));
+        let archive = image.docker_archive(&["localhost/name:1"]);
+        let said = node.cli_fed(&["load"], Some(archive)).await.failed();
+        assert!(said.contains("config.User"), "{said}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_annotations_that_are_named_reach_the_runtime() {
+    node(async |node| {
+        let allowed =
+            "[runtimes.runc]\nallowed_annotations = [\"io.example.mode\", \"io.kata.*\"]\n";
+        node.scratch.file("config.d/50-annotations.toml", allowed);
+        node.restart().await;
+        let config = pod("annotated");
+        let pod = node.pod(&config).await;
+        let mut main = shell("main", "true");
+        let (named, others) = (
+            ["io.example.mode", "io.kata.hypervisor"],
+            [
+                "io.example.mode-override",
+                "io.example.mode.x",
+                "io.katana",
+                "IO.EXAMPLE.MODE",
+                "io.kubernetes.cri.x",
+            ],
+        );
+        for name in named.iter().chain(&others) {
+            main.annotations.insert((*name).into(), "x".into());
+        }
+        let id = node.create(&pod, &config, &main).await;
+        let bundle = node.runroot().join("containers").join(&id);
+        let spec = std::fs::read(bundle.join("config.json")).unwrap();
+        let spec: serde_json::Value = serde_json::from_slice(&spec).unwrap();
+        for name in named {
+            assert_eq!(spec["annotations"][name], "x", "{name}");
+        }
+        for name in others {
+            assert!(
+                spec["annotations"].get(name).is_none(),
+                "{name} reaches the runtime"
+            );
+        }
     })
     .await;
 }

@@ -23,7 +23,7 @@ pub(crate) use config::{
 pub(crate) use fake::{Behaviour, FakeRegistry};
 pub(crate) use leftovers::{Leftovers, cgroup_directories, processes_naming};
 pub(crate) use logs::{LogLine, read_log};
-pub(crate) use node::{Node, Options, node, node_with};
+pub(crate) use node::{Node, Options, monitor_program, node, node_with};
 pub(crate) use oci::{Blob, Entry, Image, ImageFormat, Packing, busybox, busybox_entries};
 pub(crate) use poll::{patience, until, until_some};
 pub(crate) use registry::{Registry, RegistryOptions};

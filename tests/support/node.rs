@@ -37,6 +37,8 @@ pub(crate) struct Options {
     pub(crate) no_network: bool,
     /// No image is loaded.
     pub(crate) no_image: bool,
+    /// A file that whoever starts the daemon has left open, as descriptor 9.
+    pub(crate) left_open: Option<PathBuf>,
     /// What it leaves is the test's own concern.
     pub(crate) leftovers_allowed: bool,
 }
@@ -200,6 +202,9 @@ impl Node {
             .open(self.scratch.join("daemon.log"))
             .unwrap();
         let mut command = self.serve_command();
+        if let Some(path) = &self.options.left_open {
+            command = leaving_open(path, &command);
+        }
         let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -393,6 +398,23 @@ impl Drop for Node {
             }
         }
     }
+}
+
+/// The same command, run by someone who does not close what it should not have.
+fn leaving_open(path: &Path, command: &Command) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .args(["-c", r#"exec 9<"$0" && exec "$@""#])
+        .arg(path)
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
 }
 
 /// Removes a cgroup and those below it, with what runs there; killed processes may take a moment to leave.

@@ -78,6 +78,11 @@ impl Entry {
         self
     }
 
+    /// Where it is in its layer.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     fn append(&self, archive: &mut tar::Builder<Vec<u8>>) {
         if !self.xattrs.is_empty() {
             let names: Vec<(String, &[u8])> = self
@@ -331,6 +336,24 @@ impl Image {
             json!({"org.opencontainers.image.ref.name": name, "io.containerd.image.name": name});
         let index = json!({"schemaVersion": 2, "manifests": [entry]});
         std::fs::write(dir.join("index.json"), index.to_string()).unwrap();
+    }
+
+    /// An archive of some files.
+    pub(crate) fn archive_of(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, bytes) in files {
+            Entry::file(name, bytes, 0o644).append(&mut archive);
+        }
+        archive.into_inner().unwrap()
+    }
+
+    /// Packs it as an OCI layout, layers as they are.
+    pub(crate) fn layout_archive(&self, name: &str) -> Vec<u8> {
+        let dir = super::Scratch::new();
+        self.write_layout(dir.path(), name);
+        let mut archive = tar::Builder::new(Vec::new());
+        archive.append_dir_all(".", dir.path()).unwrap();
+        archive.into_inner().unwrap()
     }
 
     /// Packs it as `docker save` does.
