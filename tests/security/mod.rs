@@ -12,6 +12,7 @@ mod processes;
 mod seccomp;
 mod surfaces;
 mod tenants;
+mod threats;
 
 /// A process's parent.
 fn parent(pid: u32) -> u32 {

@@ -1,0 +1,46 @@
+//! The threat model names tests: each of them is there.
+
+use std::path::{Path, PathBuf};
+
+/// The file of a module: `security::paths` is in `tests/security/paths.rs`, `oci::rootfs` in `src/oci/rootfs.rs`.
+fn file_of(module: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = module.replace("::", "/");
+    [
+        format!("tests/{path}.rs"),
+        format!("src/{path}.rs"),
+        format!("src/{path}/mod.rs"),
+        format!("conmon/src/{path}.rs"),
+        format!("conmon/tests/{path}.rs"),
+    ]
+    .iter()
+    .map(|path| root.join(path))
+    .find(|path| path.is_file())
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let text = include_str!("../../docs/security.md");
+    let mut count = 0;
+    for line in text.lines().filter(|line| line.starts_with('|')) {
+        // Tests are what stands in code spans of a table and has a path.
+        for name in line
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|name| name.contains("::"))
+        {
+            let (module, test) = name.rsplit_once("::").unwrap();
+            let module = module.trim_end_matches("::tests");
+            let file = file_of(module).unwrap_or_else(|| panic!("{name}: no file of {module}"));
+            let source = std::fs::read_to_string(&file).unwrap();
+            assert!(
+                source.contains(&format!("fn {test}(")),
+                "{name} is not in {}",
+                file.display()
+            );
+            count += 1;
+        }
+    }
+    assert!(count >= 30, "only {count} tests are named");
+}
