@@ -3,7 +3,8 @@
 //! Every write goes through one thread, which stages, syncs, renames and syncs the directory, and
 //! does so for all requests that wait together, so that a burst costs few disk flushes.
 
-mod format;
+pub(crate) mod format;
+mod read;
 mod writer;
 
 use std::{
@@ -14,7 +15,8 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use format::FormatError;
-use writer::{Change, Durability, Writer};
+use read::{Verdict, files_by_id, reconcile};
+use writer::{Change, Durability, RECORD, Writer};
 
 /// A kind of object that is kept in the store.
 pub trait Record: Serialize + DeserializeOwned + Send + 'static {
@@ -123,7 +125,8 @@ impl Store {
 
     /// Keeps `record`; on return it survives the death of the daemon, but perhaps not a power cut.
     ///
-    /// For intents, whose side effects do not survive a power cut either.
+    /// For intents, whose side effects do not survive a power cut either, and for what can be found out again.
+    /// After a power cut the record is as it was last [put](Store::put); one that never was is gone.
     pub async fn note<R: Record>(&self, id: &str, record: &R) -> Result<(), StoreError> {
         self.write(id, record, Durability::Crash).await
     }
@@ -148,22 +151,15 @@ impl Store {
             records: Vec::new(),
             set_aside: Vec::new(),
         };
-        for entry in fs::read_dir(&dir).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else { continue };
-            let Some(id) = name.strip_suffix(".json") else {
-                if name.ends_with(writer::STAGED) {
-                    let _ = fs::remove_file(entry.path());
-                }
-                continue;
-            };
-            match read_record(&entry.path()) {
-                Ok(record) => loaded.records.push((id.to_owned(), record)),
-                Err(reason) => {
+        for (id, files) in files_by_id(&dir).map_err(failed)? {
+            match reconcile::<R>(&dir, &id, files) {
+                Verdict::Record(record) => loaded.records.push((id, record)),
+                Verdict::Nothing => {}
+                Verdict::Unreadable(name, reason) => {
+                    let path = dir.join(name);
                     loaded
                         .set_aside
-                        .push(self.set_aside::<R>(id, &entry.path(), reason)?)
+                        .push(self.set_aside::<R>(&id, &path, reason)?);
                 }
             }
         }
@@ -193,7 +189,7 @@ impl Store {
         if !is_plain_name(id) {
             return Err(StoreError::Name(id.to_owned()));
         }
-        Ok(self.root.join(R::KIND).join(format!("{id}.json")))
+        Ok(self.root.join(R::KIND).join(format!("{id}{RECORD}")))
     }
 
     fn set_aside<R: Record>(
@@ -220,21 +216,6 @@ impl Store {
             reason,
         })
     }
-}
-
-/// Largest record that is read: far beyond any lawful one.
-const MAX_RECORD: u64 = 16 << 20;
-
-fn read_record<R: Record>(path: &Path) -> Result<R, String> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    fs::File::open(path)
-        .and_then(|f| f.take(MAX_RECORD + 1).read_to_end(&mut bytes))
-        .map_err(|e| e.to_string())?;
-    if bytes.len() as u64 > MAX_RECORD {
-        return Err(format!("is larger than {MAX_RECORD} bytes"));
-    }
-    format::decode(R::KIND, R::VERSION, &bytes).map_err(|e| e.to_string())
 }
 
 fn make_dir(path: &Path) -> io::Result<()> {
@@ -281,6 +262,64 @@ mod tests {
         let loaded = store.load::<Thing>().unwrap();
         assert_eq!(loaded.records, vec![("a".into(), Thing { n: 2 })]);
         assert!(loaded.set_aside.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_note_that_a_power_cut_spoilt_leaves_the_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let things = dir.path().join("things");
+        store.put("kept", &Thing { n: 1 }).await.unwrap();
+        store.note("kept", &Thing { n: 2 }).await.unwrap();
+        store.note("never", &Thing { n: 3 }).await.unwrap();
+        let whole = |n| {
+            vec![
+                ("kept".to_owned(), Thing { n }),
+                ("never".to_owned(), Thing { n: 3 }),
+            ]
+        };
+        assert_eq!(store.load::<Thing>().unwrap().records, whole(2));
+        // What was not synced may be anything by then.
+        for spoilt in [
+            "",
+            "\0\0\0\0",
+            "corten-record thin",
+            "corten-record things 1 00 -\n{}",
+        ] {
+            for id in ["kept", "never"] {
+                fs::write(things.join(format!("{id}.note")), spoilt).unwrap();
+            }
+            let loaded = store.load::<Thing>().unwrap();
+            assert_eq!(
+                loaded.records,
+                [("kept".to_owned(), Thing { n: 1 })],
+                "{spoilt:?}"
+            );
+            assert!(loaded.set_aside.is_empty(), "{spoilt:?}");
+            assert_eq!(fs::read_dir(&things).unwrap().count(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_note_over_another_record_says_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let note = dir.path().join("things/a.note");
+        store.put("a", &Thing { n: 1 }).await.unwrap();
+        store.note("a", &Thing { n: 2 }).await.unwrap();
+        let old = fs::read(&note).unwrap();
+        store.put("a", &Thing { n: 3 }).await.unwrap();
+        assert!(!note.exists());
+        // As if the daemon had been killed between the two steps.
+        fs::write(&note, &old).unwrap();
+        let three = [("a".to_owned(), Thing { n: 3 })];
+        assert_eq!(store.load::<Thing>().unwrap().records, three);
+        fs::write(&note, &old).unwrap();
+        fs::remove_file(dir.path().join("things/a.json")).unwrap();
+        assert!(store.load::<Thing>().unwrap().records.is_empty());
+        store.note("a", &Thing { n: 4 }).await.unwrap();
+        store.delete::<Thing>("a").await.unwrap();
+        assert!(store.load::<Thing>().unwrap().records.is_empty());
     }
 
     #[tokio::test]

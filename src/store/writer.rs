@@ -12,10 +12,14 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::StoreError;
+use super::{StoreError, format};
 
 /// Ending of a file that is not yet a record.
 pub(super) const STAGED: &str = ".staged";
+/// Ending of a record's file.
+pub(super) const RECORD: &str = ".json";
+/// Ending of the file of a note, which lies beside the record that it is over.
+pub(super) const NOTE: &str = ".note";
 
 /// What a change must survive once it is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +111,8 @@ fn write_batch(batch: Vec<Job>) {
     for (path, i) in &last {
         let durable = sync.contains(path);
         let result = match &batch[*i].change {
-            Change::Put { path, bytes } => put(path, bytes, durable),
+            Change::Put { path, bytes } if durable => put(path, bytes),
+            Change::Put { path, bytes } => note(path, bytes),
             Change::Delete { path } => delete(path),
         };
         outcome.insert(path.clone(), result);
@@ -133,7 +138,28 @@ fn write_batch(batch: Vec<Job>) {
     }
 }
 
-fn put(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
+/// Replaces a record durably, but for its directory, and drops the note over the one before.
+fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, true)?;
+    // A note that stays is over another record than this, and so says nothing.
+    unlink(&path.with_extension(&NOTE[1..]))
+}
+
+/// Writes a note over a record. It is not synced, and a power cut may leave anything of it: so it does not take
+/// the place of the record, which was acknowledged.
+fn note(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut head = [0; 256];
+    let read = match File::open(path) {
+        Ok(mut file) => io::Read::read(&mut file, &mut head)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => 0,
+        Err(e) => return Err(e),
+    };
+    let over = format::checksum_of(&head[..read]);
+    let bytes = format::as_note(bytes, over);
+    replace(&path.with_extension(&NOTE[1..]), &bytes, false)
+}
+
+fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     let mut staged = path.as_os_str().to_owned();
     staged.push(STAGED);
     let staged = PathBuf::from(staged);
@@ -171,7 +197,13 @@ fn create(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// The record first: a note alone says nothing.
 fn delete(path: &Path) -> io::Result<()> {
+    unlink(path)?;
+    unlink(&path.with_extension(&NOTE[1..]))
+}
+
+fn unlink(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
