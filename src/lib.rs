@@ -9,6 +9,8 @@ pub mod container;
 pub mod cri;
 pub mod daemon;
 pub mod events;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod id;
 pub mod id_map;
 pub mod image;

@@ -8,7 +8,7 @@ mod error;
 mod exec;
 mod images;
 mod load;
-mod logs;
+pub(crate) mod logs;
 mod lookup;
 mod output;
 mod parse;

@@ -91,7 +91,17 @@ pub(crate) fn find(path: &Path, host: &str, repository: &str) -> Result<Credenti
     if text.len() as u64 > MAX_FILE {
         return Err(AuthFileError::TooLarge(path.to_owned()));
     }
-    let file: File = serde_json::from_slice(&text).map_err(|e| AuthFileError::Json {
+    find_in(&text, path, host, repository)
+}
+
+/// The same in a file's text.
+pub(crate) fn find_in(
+    text: &[u8],
+    path: &Path,
+    host: &str,
+    repository: &str,
+) -> Result<Credential, AuthFileError> {
+    let file: File = serde_json::from_slice(text).map_err(|e| AuthFileError::Json {
         path: path.to_owned(),
         line: e.line(),
         column: e.column(),

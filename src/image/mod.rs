@@ -9,7 +9,7 @@
 //! holder refers to it; holders are containers, which name themselves with [`Images::acquire`].
 
 pub mod auth;
-mod authfile;
+pub(crate) mod authfile;
 mod catalogue;
 mod committer;
 pub mod config;
@@ -26,10 +26,10 @@ mod plan;
 pub mod platform;
 mod progress;
 mod pull;
-mod record;
+pub(crate) mod record;
 pub mod reference;
 pub mod registries;
-mod registry;
+pub(crate) mod registry;
 mod remote;
 mod stream;
 

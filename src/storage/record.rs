@@ -119,6 +119,11 @@ pub(crate) fn write<T: Serialize>(path: &Path, record: &T) -> io::Result<()> {
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
     let mut json = Vec::new();
     File::open(path)?.take(CAP).read_to_end(&mut json)?;
+    parse(&json)
+}
+
+/// Reads a record's text.
+pub(crate) fn parse<T: DeserializeOwned>(json: &[u8]) -> io::Result<T> {
     // What a power cut makes of a file that was not synced.
     if json.iter().all(|b| *b == 0) {
         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -127,12 +132,12 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
     struct Version {
         version: u32,
     }
-    let Version { version } = serde_json::from_slice(&json)?;
+    let Version { version } = serde_json::from_slice(json)?;
     if version != VERSION {
         let text = format!("has version {version}; version {VERSION} is known here");
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
-    Ok(serde_json::from_slice::<Versioned<T>>(&json)?.record)
+    Ok(serde_json::from_slice::<Versioned<T>>(json)?.record)
 }
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ async fn files_that_are_laid_over_an_images_links_stay_inside() {
 async fn an_etc_that_is_no_directory_harms_nobody() {
     node(async |node| {
         let mut entries = busybox_entries();
-        entries.retain(|entry| !entry.path().starts_with("etc"));
+        entries.retain(|entry| !entry.path.starts_with("etc"));
         entries.push(Entry::file("etc", "a file", 0o644));
         let image = Image::new(&[(entries, Packing::Gzip)]);
         node.load(&image, "localhost/etc:1").await;

@@ -8,14 +8,14 @@ use sha2::{Digest, Sha256};
 /// A file, directory or other thing in a layer.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
-    path: String,
-    kind: tar::EntryType,
-    content: Vec<u8>,
-    link: Option<String>,
-    mode: u32,
-    owner: (u64, u64),
-    device: (u32, u32),
-    xattrs: Vec<(String, Vec<u8>)>,
+    pub(crate) path: String,
+    pub(crate) kind: tar::EntryType,
+    pub(crate) content: Vec<u8>,
+    pub(crate) link: Option<String>,
+    pub(crate) mode: u32,
+    pub(crate) owner: (u64, u64),
+    pub(crate) device: (u32, u32),
+    pub(crate) xattrs: Vec<(String, Vec<u8>)>,
 }
 
 impl Entry {
@@ -76,11 +76,6 @@ impl Entry {
     pub(crate) fn xattr(mut self, name: &str, value: &[u8]) -> Self {
         self.xattrs.push((name.to_owned(), value.to_vec()));
         self
-    }
-
-    /// Where it is in its layer.
-    pub(crate) fn path(&self) -> &str {
-        &self.path
     }
 
     fn append(&self, archive: &mut tar::Builder<Vec<u8>>) {
@@ -174,6 +169,7 @@ pub(crate) struct Image {
     pub(crate) config: Blob,
     pub(crate) layers: Vec<Blob>,
     unpacked: Vec<Vec<u8>>,
+    diff_ids: Vec<String>,
     platform: (String, String),
     settings: Value,
     format: ImageFormat,
@@ -187,6 +183,7 @@ impl Image {
             config: Blob::new("", Vec::new()),
             layers: Vec::new(),
             unpacked: Vec::new(),
+            diff_ids: Vec::new(),
             platform: ("linux".to_owned(), "amd64".to_owned()),
             settings: json!({"Env": ["PATH=/usr/local/bin:/usr/bin:/bin:/sbin"], "Cmd": ["sh"]}),
             format: ImageFormat::Oci,
@@ -214,6 +211,7 @@ impl Image {
         };
         let media_type = format!("application/vnd.oci.image.layer.v1.tar{suffix}");
         self.layers.push(Blob::new(&media_type, bytes));
+        self.diff_ids.push(digest(&unpacked));
         self.unpacked.push(unpacked);
     }
 
@@ -247,7 +245,7 @@ impl Image {
 
     /// With the configuration's word on the unpacked layers being false.
     pub(crate) fn with_false_diff_id(mut self) -> Self {
-        self.unpacked[0].push(0);
+        self.diff_ids[0] = digest(b"something else");
         self.sealed()
     }
 
@@ -264,7 +262,7 @@ impl Image {
                 .to_owned();
             }
         }
-        let ids: Vec<String> = self.unpacked.iter().map(|bytes| digest(bytes)).collect();
+        let ids = self.diff_ids.clone();
         self.config = Blob::json(
             if oci {
                 "application/vnd.oci.image.config.v1+json"

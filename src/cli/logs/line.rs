@@ -2,7 +2,7 @@
 
 /// Which of its outputs a container wrote to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     /// Standard output.
     Stdout,
     /// Standard error.
@@ -11,19 +11,19 @@ pub(super) enum Stream {
 
 /// A line taken apart.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// When it was written, as it stands there.
-    pub(super) time: &'a str,
+    pub(crate) time: &'a str,
     /// Where to.
-    pub(super) stream: Stream,
+    pub(crate) stream: Stream,
     /// Whether the container's line goes on in the next one of this stream.
-    pub(super) partial: bool,
+    pub(crate) partial: bool,
     /// What was written, without the line's end.
-    pub(super) text: &'a [u8],
+    pub(crate) text: &'a [u8],
 }
 
 /// Takes a line apart; `None` when it has another form.
-pub(super) fn parse(line: &[u8]) -> Option<Line<'_>> {
+pub(crate) fn parse(line: &[u8]) -> Option<Line<'_>> {
     let mut parts = line.splitn(4, |byte| *byte == b' ');
     let time = std::str::from_utf8(parts.next()?).ok()?;
     let stream = match parts.next()? {

@@ -2,7 +2,7 @@
 
 pub(super) mod file;
 pub(super) mod follow;
-mod line;
+pub(crate) mod line;
 pub(super) mod printer;
 mod tail;
 

@@ -182,6 +182,14 @@ fn find(
     Err(archive(ArchiveError::Unrecognised))
 }
 
+/// What an archive holds: how many images, or why it has none.
+#[cfg(fuzzing)]
+pub(crate) fn count(file: File) -> Result<usize, ImageError> {
+    let files: Arc<dyn Files> = Arc::new(tarball::TarFiles::index(file).map_err(archive)?);
+    let namer = names::Namer::new(None, None)?;
+    find(&files, &namer, &Platform::host()).map(|found| found.len())
+}
+
 /// Reads a configuration; its digest is the image's ID.
 fn config_bytes(files: &dyn Files, path: &str) -> Result<Vec<u8>, ArchiveError> {
     files.read(path, MAX_CONFIG as u64)

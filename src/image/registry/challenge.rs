@@ -2,7 +2,7 @@
 
 /// What a registry asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Challenge {
+pub(crate) enum Challenge {
     /// A name and a password with each request.
     Basic,
     /// A token from a token service.
@@ -15,7 +15,7 @@ pub(super) enum Challenge {
 }
 
 /// The challenges of one header, those that we can meet.
-pub(super) fn parse(header: &str) -> Vec<Challenge> {
+pub(crate) fn parse(header: &str) -> Vec<Challenge> {
     let mut found = Vec::new();
     let mut rest = header;
     while let Some((scheme, after)) = scheme(rest) {

@@ -109,7 +109,7 @@ impl Failure {
 }
 
 /// What an error document says, made fit for one line of a message.
-pub(super) fn document(status: u16, body: &[u8]) -> String {
+pub(crate) fn document(status: u16, body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
     struct Document {
         errors: Vec<Entry>,

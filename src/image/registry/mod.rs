@@ -6,12 +6,12 @@
 
 mod body;
 mod certs;
-mod challenge;
+pub(crate) mod challenge;
 mod engine;
-mod failure;
+pub(crate) mod failure;
 mod http;
 mod tls;
-mod token;
+pub(crate) mod token;
 
 use std::{
     collections::HashSet,

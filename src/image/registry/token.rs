@@ -70,8 +70,12 @@ pub(super) async fn fetch(http: &Http, ask: &Ask<'_>) -> Result<String, Failure>
         }
         return Err(failure);
     }
-    let body = http.body(answer, MAX_TOKEN).await?;
-    let reply: Reply = serde_json::from_slice(&body).map_err(|_| {
+    granted(&http.body(answer, MAX_TOKEN).await?)
+}
+
+/// The token in an answer.
+pub(crate) fn granted(body: &[u8]) -> Result<String, Failure> {
+    let reply: Reply = serde_json::from_slice(body).map_err(|_| {
         Failure::new(
             FailureKind::Protocol,
             "the token service's answer is no token",

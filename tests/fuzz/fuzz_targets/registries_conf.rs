@@ -7,8 +7,9 @@ use corten::image::{
 };
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: (&str, &str)| {
-    let (text, name) = input;
+fuzz_target!(|input: &str| {
+    // A name to look up may follow the configuration, which itself can hold no such character.
+    let (text, name) = input.split_once('\0').unwrap_or((input, "team/app"));
     let Ok(registries) = Registries::parse(text) else {
         return;
     };
