@@ -11,7 +11,7 @@ use super::{
 
 /// The longest control frame, and so the longest block of headers before it is inflated. Data frames need no bound:
 /// their payload is handed on as it comes.
-pub const MAX_CONTROL: usize = 16 << 10;
+pub const MAX_CONTROL: usize = 64 << 10;
 
 /// What is wrong with what a peer sends. None of it can be recovered from: where the next frame begins, or what its
 /// headers are compressed with, is no longer known.

@@ -91,7 +91,7 @@ fn malformed_frames_are_refused() {
     );
     assert_eq!(
         refused(&[0x80, 3, 0, 1, 0, 255, 255, 255]),
-        "a control frame of type 1 has 16777215 bytes, more than 16384"
+        "a control frame of type 1 has 16777215 bytes, more than 65536"
     );
     assert_eq!(
         refused(&[0x80, 3, 0, 4, 0, 0, 0, 4, 255, 255, 255, 255]),
