@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 mod confinement;
 mod descriptors;
-mod modules;
 mod images;
 mod memory;
+mod modules;
 mod paths;
 mod processes;
 mod seccomp;
