@@ -29,10 +29,6 @@ use crate::causes::whole;
 /// How much is read at a time.
 const READ: usize = 32 << 10;
 
-/// How often a client that is not read from is asked for a sign of life. Its end would come behind what is not read; but
-/// the kernel of a client that is gone answers with a reset.
-const PING: Duration = Duration::from_secs(10);
-
 /// Reads and writes before other tasks get their turn.
 const ROUNDS: usize = 32;
 
@@ -208,7 +204,7 @@ impl<I: AsyncRead + AsyncWrite + Send + Unpin> Driver<I> {
     /// Moves bytes until all is sent after the connection's end was asked for.
     async fn exchange(&mut self) -> Result<(), ConnectionError> {
         let mut used = Instant::now();
-        let mut ping = Instant::now() + PING;
+        let mut ping = Instant::now() + self.limits.ping;
         loop {
             let idle = used + self.limits.idle;
             let wake = idle.min(ping);
@@ -224,7 +220,7 @@ impl<I: AsyncRead + AsyncWrite + Send + Unpin> Driver<I> {
                 return Err(ConnectionError::Idle(self.limits.idle));
             }
             if now >= ping {
-                ping = now + PING;
+                ping = now + self.limits.ping;
                 if !mux.may_take() {
                     mux.ping();
                 }

@@ -37,6 +37,9 @@ pub struct Limits {
     pub creation: Duration,
     /// How long the client may take to close the connection once it was told how things ended.
     pub linger: Duration,
+    /// How often a client that cannot be read from, since nobody takes its input, is asked for a sign of life. Its end would
+    /// come behind what is not read; but the kernel of a client that is gone answers with a reset.
+    pub ping: Duration,
 }
 
 impl Default for Limits {
@@ -47,6 +50,7 @@ impl Default for Limits {
             idle: Duration::from_secs(4 * 60 * 60),
             creation: Duration::from_secs(30),
             linger: Duration::from_secs(10),
+            ping: Duration::from_secs(10),
         }
     }
 }

@@ -192,7 +192,10 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] = value;
         }
-        prop_assert_eq!(decode(bytes.chunks(size)), decode([&bytes[..]]));
+        let (got, error) = decode([&bytes[..]]);
+        prop_assert_eq!(decode(bytes.chunks(size)), (got.clone(), error));
+        // What was understood can be written, and is understood again.
+        prop_assert_eq!(decode([&encode(&got)[..]]), (got, None));
     }
 
     #[test]

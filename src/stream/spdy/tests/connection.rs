@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex},
+    net::{TcpListener, TcpStream},
     time::timeout,
 };
 
@@ -286,7 +287,10 @@ async fn streams_take_turns() {
 
 /// How much of the streams' data the connection takes while nobody reads it, and the rest of the frame that it did not
 /// take whole.
-async fn taken(client: &mut Client<DuplexStream>, streams: &[u32]) -> (usize, BytesMut) {
+async fn taken<I: AsyncRead + AsyncWrite + Unpin>(
+    client: &mut Client<I>,
+    streams: &[u32],
+) -> (usize, BytesMut) {
     let mut sent = 0;
     let mut out = BytesMut::new();
     for stream in streams.iter().cycle() {
@@ -311,6 +315,29 @@ async fn input_that_nobody_reads_is_not_taken() {
     assert!((INPUT..INPUT + (160 << 10)).contains(&sent), "{sent}");
     let mut all = vec![0; sent];
     channel.read_exact(&mut all).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_is_noticed_though_nobody_reads_its_input() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let theirs = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (ours, _) = listener.accept().await.unwrap();
+    let limits = Limits {
+        ping: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let connection = Connection::start(ours, limits);
+    let mut client = Client::new(theirs);
+    let stream = client.syn(&[]).await;
+    connection.next().await.unwrap();
+    let _channel = connection.accept(stream);
+    assert_eq!(client.next().await, accepted(stream));
+    // Until neither side's kernel takes more: the end comes behind all that.
+    taken(&mut client, &[stream]).await;
+    drop(client);
+    connection.gone().cancelled().await;
 }
 
 #[tokio::test]
