@@ -27,6 +27,7 @@ const ENDING: Duration = Duration::from_secs(5);
 pub(super) async fn attach(
     monitor: &Monitor,
     path: &Path,
+    tty: bool,
     remote: Remote,
     stop: &CancellationToken,
 ) {
@@ -42,7 +43,7 @@ pub(super) async fn attach(
         Err(error) => Outcome::Failed(format!("reaching the monitor of the container: {error}")),
         Ok(socket) => tokio::select! {
             outcome = output(monitor, &socket, stdout, stderr) => outcome,
-            () = input(&socket, stdin, &gone) => Outcome::Success,
+            () = input(&socket, stdin, tty, &gone) => Outcome::Success,
             () = resizing(monitor, &mut resize) => Outcome::Success,
             () = gone.cancelled() => Outcome::Success,
             () = stop.cancelled() => Outcome::Failed(STOPPING.to_owned()),
@@ -108,8 +109,9 @@ async fn output(
     }
 }
 
-/// Passes input on. Does not complete: what ends an attach is the container or the client.
-async fn input(socket: &UnixStream, stdin: Option<Reader>, gone: &CancellationToken) {
+/// Passes input on. Its end is not the end of an attach, which may have output to come, but at a terminal: what is
+/// typed ends there in no other way, so it is how a client leaves whose detach keys were pressed.
+async fn input(socket: &UnixStream, stdin: Option<Reader>, tty: bool, gone: &CancellationToken) {
     if let Some(mut stdin) = stdin {
         let mut packet = vec![STDIN; MAX_DATA + 1];
         loop {
@@ -127,6 +129,9 @@ async fn input(socket: &UnixStream, stdin: Option<Reader>, gone: &CancellationTo
                     socket::send(socket, &packet[..=n], &[])
                 })
                 .await;
+            if n == 0 && tty {
+                return;
+            }
             if sent.is_err() || n == 0 {
                 break;
             }

@@ -40,6 +40,7 @@ pub trait Behind: Send + Sync + 'static {
     fn attach(
         &self,
         container: &Id,
+        tty: bool,
         remote: Remote,
         stop: &CancellationToken,
     ) -> impl Future<Output = ()> + Send;
@@ -140,7 +141,7 @@ impl Behind for Node {
         }
     }
 
-    async fn attach(&self, container: &Id, remote: Remote, stop: &CancellationToken) {
+    async fn attach(&self, container: &Id, tty: bool, remote: Remote, stop: &CancellationToken) {
         let live = match self.running(container).await {
             Ok(live) => live,
             Err(error) => return finish(remote.ending, Outcome::Failed(whole(&*error))).await,
@@ -150,7 +151,7 @@ impl Behind for Node {
             return finish(remote.ending, Outcome::Failed(text)).await;
         };
         let socket = self.pods.services().layout.bundle(container).join("attach");
-        attach::attach(&live.monitor, &socket, remote, stop).await;
+        attach::attach(&live.monitor, &socket, tty, remote, stop).await;
     }
 
     async fn forward(&self, pod: &Id, forwards: Forwards, stop: &CancellationToken) {

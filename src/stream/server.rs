@@ -354,7 +354,7 @@ impl<B: Behind> Context<B> {
             }
             Request::Attach { container, wanted } => {
                 if let Some(remote) = self.remote(io, protocol, wanted).await {
-                    behind.attach(&container, remote, stop).await;
+                    behind.attach(&container, wanted.tty, remote, stop).await;
                 }
             }
             Request::Forward { pod, ports } => {

@@ -138,6 +138,29 @@ func TestAnAddressWorksOnce(t *testing.T) {
 	})
 }
 
+func TestTheEndOfInputDetachesFromATerminal(t *testing.T) {
+	eachTransport(t, func(t *testing.T, transport string) {
+		pod := newPod(t)
+		id := pod.run(t, shellImage, []string{"sh", "-c", "while read line; do echo got $line; done"},
+			func(c *cri.ContainerConfig) { c.Stdin, c.Tty = true, true })
+		for _, word := range []string{"one", "two"} {
+			input, keyboard := io.Pipe()
+			var out output
+			done := make(chan error, 1)
+			go func() {
+				done <- pod.attach(t.Context(), transport, id, remotecommand.StreamOptions{Stdin: input, Stdout: &out, Tty: true})
+			}()
+			if _, err := io.WriteString(keyboard, word+"\n"); err != nil {
+				t.Fatal(err)
+			}
+			out.await(t, "got "+word+"\r\n")
+			check(t, keyboard.Close())
+			check(t, <-done)
+		}
+		pod.mustRun(t, id)
+	})
+}
+
 func TestClientsComeAndGoWhileAContainerRuns(t *testing.T) {
 	eachTransport(t, func(t *testing.T, transport string) {
 		pod := newPod(t)
@@ -161,10 +184,6 @@ func TestClientsComeAndGoWhileAContainerRuns(t *testing.T) {
 			}
 			keyboard.Close()
 		}
-		status, err := pod.cri.ContainerStatus(t.Context(), id, false)
-		check(t, err)
-		if status.Status.State != cri.ContainerState_CONTAINER_RUNNING {
-			t.Errorf("the container ended with its clients: %v", status)
-		}
+		pod.mustRun(t, id)
 	})
 }

@@ -97,6 +97,16 @@ func (p *pod) idle(t *testing.T) string {
 	return p.run(t, shellImage, []string{"sleep", "1000000"}, nil)
 }
 
+// mustRun checks that a container still runs.
+func (p *pod) mustRun(t *testing.T, id string) {
+	t.Helper()
+	answer, err := p.cri.ContainerStatus(t.Context(), id, false)
+	check(t, err)
+	if answer.Status.State != cri.ContainerState_CONTAINER_RUNNING {
+		t.Errorf("the container has ended with its clients: %v", answer.Status)
+	}
+}
+
 // exec runs a command in a container, with the streams that options name.
 func (p *pod) exec(ctx context.Context, transport, id string, command []string, options remotecommand.StreamOptions) error {
 	answer, err := p.cri.Exec(ctx, &cri.ExecRequest{

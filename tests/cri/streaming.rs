@@ -1,6 +1,6 @@
 //! Exec, attach and port forwarding.
 
-use corten::cri::api;
+use corten::cri::api::{self, ContainerState};
 use tonic::Code;
 
 use crate::support::{
@@ -304,6 +304,28 @@ async fn a_containers_terminal_follows_the_attached_client() {
         socket.finish().await;
         assert!(socket.text(STDOUT).ends_with("sized\r\n"));
         assert_eq!(socket.outcome()["status"], "Success");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_detaches_from_a_terminal_by_the_end_of_its_input() {
+    node(async |node| {
+        let config = pod("detach");
+        let pod = node.pod(&config).await;
+        let mut main = shell("main", "while read word; do echo \"got $word\"; done");
+        (main.stdin, main.tty) = (true, true);
+        let id = node.launch(&pod, &config, &main).await;
+        for word in ["one", "two"] {
+            let mut socket = Socket::open(&node.attach_url(&id, TERMINAL).await, V5).await;
+            socket.send(STDIN, format!("{word}\n").as_bytes()).await;
+            socket.until(STDOUT, &format!("got {word}\r\n")).await;
+            socket.half_close().await;
+            socket.finish().await;
+            assert_eq!(socket.outcome()["status"], "Success");
+        }
+        let running = ContainerState::ContainerRunning;
+        assert_eq!(node.status(&id).await.state(), running);
     })
     .await;
 }

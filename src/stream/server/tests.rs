@@ -28,7 +28,7 @@ impl Behind for Refuses {
         let _ = remote.ending.finish(Outcome::Failed(text)).await;
     }
 
-    async fn attach(&self, _: &Id, remote: Remote, stop: &CancellationToken) {
+    async fn attach(&self, _: &Id, _: bool, remote: Remote, stop: &CancellationToken) {
         stop.cancelled().await;
         let _ = remote.ending.finish(Outcome::Success).await;
     }
