@@ -155,11 +155,12 @@ impl Store {
             match reconcile::<R>(&dir, &id, files) {
                 Verdict::Record(record) => loaded.records.push((id, record)),
                 Verdict::Nothing => {}
-                Verdict::Unreadable(name, reason) => {
-                    let path = dir.join(name);
-                    loaded
-                        .set_aside
-                        .push(self.set_aside::<R>(&id, &path, reason)?);
+                Verdict::Unreadable(names, reason) => {
+                    for name in names {
+                        let path = dir.join(name);
+                        let aside = self.set_aside::<R>(&id, &path, reason.clone())?;
+                        loaded.set_aside.push(aside);
+                    }
                 }
             }
         }
@@ -207,7 +208,8 @@ impl Store {
         let now = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |d| d.as_nanos());
-        let moved_to = dir.join(format!("{id}.{now}.json"));
+        let ending = path.extension().unwrap_or_default().to_string_lossy();
+        let moved_to = dir.join(format!("{id}.{now}.{ending}"));
         fs::rename(path, &moved_to).map_err(failed)?;
         Ok(SetAside {
             kind: R::KIND,
@@ -346,12 +348,13 @@ mod tests {
         let good = fs::read(things.join("good.json")).unwrap();
         fs::write(things.join("cut.json"), &good[..good.len() - 2]).unwrap();
         fs::write(things.join("empty.json"), b"").unwrap();
+        fs::write(things.join("cut.note"), b"over what is cut").unwrap();
         fs::write(things.join("x.json.staged"), b"half").unwrap();
         let loaded = store.load::<Thing>().unwrap();
         assert_eq!(loaded.records.len(), 1);
         let mut ids: Vec<_> = loaded.set_aside.iter().map(|s| s.id.as_str()).collect();
         ids.sort();
-        assert_eq!(ids, ["cut", "empty"]);
+        assert_eq!(ids, ["cut", "cut", "empty"]);
         assert!(loaded.set_aside.iter().all(|s| s.moved_to.exists()));
         assert!(!things.join("x.json.staged").exists());
         assert!(store.load::<Thing>().unwrap().set_aside.is_empty());

@@ -29,8 +29,8 @@ pub(super) enum Verdict<R> {
     Record(R),
     /// Nothing that was ever acknowledged.
     Nothing,
-    /// The file of this name cannot be read, for this reason.
-    Unreadable(String, String),
+    /// These files cannot be read, or have lost what they are over; for this reason.
+    Unreadable(Vec<String>, String),
 }
 
 /// The names in a directory of records; what was only staged is removed.
@@ -55,7 +55,11 @@ pub(super) fn files_by_id(dir: &Path) -> io::Result<BTreeMap<String, Files>> {
 pub(super) fn reconcile<R: Record>(dir: &Path, id: &str, files: Files) -> Verdict<R> {
     let name = |ending: &str| format!("{id}{ending}");
     let record = match files.record.then(|| read::<R>(&dir.join(name(RECORD)))) {
-        Some(Err(reason)) => return Verdict::Unreadable(name(RECORD), reason.to_string()),
+        Some(Err(reason)) => {
+            let note = files.note.then(|| name(NOTE));
+            let names = [name(RECORD)].into_iter().chain(note).collect();
+            return Verdict::Unreadable(names, reason.to_string());
+        }
         Some(Ok(record)) => Some(record),
         None => None,
     };
@@ -63,7 +67,7 @@ pub(super) fn reconcile<R: Record>(dir: &Path, id: &str, files: Files) -> Verdic
         // What another version of corten wrote is whole, and not ours to throw away.
         Some(Err(Unreadable::Format(
             reason @ (FormatError::Version { .. } | FormatError::Schema(_)),
-        ))) => return Verdict::Unreadable(name(NOTE), reason.to_string()),
+        ))) => return Verdict::Unreadable(vec![name(NOTE)], reason.to_string()),
         Some(Err(reason)) => {
             tracing::info!(id, %reason, "a note did not survive: the record before it counts");
             None
