@@ -161,6 +161,12 @@ impl Actor {
                         None
                     }
                     PodState::Ready => Some(Ok(())),
+                    // Its removal is next, and frees the name for who asks.
+                    PodState::Removing { .. }
+                        if self.lane.give_way_to(|op| matches!(op, PodOp::Remove)) =>
+                    {
+                        continue;
+                    }
                     _ => Some(Err(Arc::new(PodError::Exists {
                         id: self.id.clone(),
                         state: self.record.state.name(),

@@ -60,6 +60,15 @@ impl<O: Joinable, W> Lane<O, W> {
         self.running.take().map(|e| e.waiters).unwrap_or_default()
     }
 
+    /// Puts the running operation behind all that wait, if one of those is such; says whether it did.
+    pub(super) fn give_way_to(&mut self, such: impl Fn(&O) -> bool) -> bool {
+        if !self.waiting.iter().any(|entry| such(&entry.op)) {
+            return false;
+        }
+        self.waiting.extend(self.running.take());
+        true
+    }
+
     /// The operation that runs.
     pub(super) fn running(&self) -> Option<&O> {
         self.running.as_ref().map(|e| &e.op)
@@ -80,6 +89,20 @@ impl<O: Joinable, W> Lane<O, W> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn one_gives_way_to_another_that_waits() {
+        let mut lane: Lane<Op, u8> = Lane::new();
+        lane.submit(Op::Same(1), Some(1));
+        lane.submit(Op::Same(2), None);
+        lane.begin();
+        assert!(!lane.give_way_to(|op| *op == Op::Same(1)));
+        assert!(lane.give_way_to(|op| *op == Op::Same(2)));
+        assert_eq!(lane.begin(), Some(&Op::Same(2)));
+        assert!(lane.finish().is_empty());
+        assert_eq!(lane.begin(), Some(&Op::Same(1)));
+        assert_eq!(lane.finish(), [1]);
+    }
 
     #[derive(Debug, Clone, PartialEq)]
     enum Op {
