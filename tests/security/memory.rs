@@ -40,10 +40,13 @@ async fn a_line_without_end_is_logged_in_parts() {
             "head -c 30000000 /dev/zero | tr '\\0' x; echo; exec sleep 1000000",
         );
         let id = node.launch(&pod, &config, &main).await;
+        let log = node.log_path(&config, &main);
         crate::support::until("the line has ended", async || {
-            node.log(&config, &main)
-                .last()
-                .is_some_and(|line| line.tag == "F")
+            let text = std::fs::read(&log).unwrap_or_default();
+            let last = text.split_inclusive(|byte| *byte == b'\n').next_back();
+            last.is_some_and(|line| {
+                line.ends_with(b"\n") && line.windows(3).any(|tag| tag == b" F ")
+            })
         })
         .await;
         let monitor = parent(node.init_pid(&id).await);
