@@ -147,7 +147,7 @@ fn check_supported(spec: &ContainerSpec) -> Result<(), ContainerError> {
 }
 
 /// What an image is known by: a digested reference where there is one, else its ID.
-pub(super) fn known_by(image: &Image) -> String {
+fn known_by(image: &Image) -> String {
     image.repo_digests.first().unwrap_or(&image.id).clone()
 }
 

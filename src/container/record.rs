@@ -31,7 +31,7 @@ pub struct ContainerRecord {
     pub stop_signal: i32,
     /// Who its init runs as, once known.
     pub user: Option<UserIds>,
-    /// Images that are mounted, by path in the container: what each is known by.
+    /// Images that are mounted, by path in the container: the ID of each.
     pub mount_images: BTreeMap<PathBuf, String>,
     /// Limits in force.
     pub resources: Resources,

@@ -34,7 +34,7 @@ pub struct ContainerView {
     pub stop_signal: i32,
     /// The first process, while there is one: a created container has it too.
     pub pid: Option<i32>,
-    /// Image mounts: container path to the image's digest reference.
+    /// Image mounts: container path to the image's ID.
     pub mount_images: BTreeMap<PathBuf, String>,
     /// Its runtime specification.
     pub runtime_spec: Option<PathBuf>,

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::{create::known_by, record::ContainerRecord, spec::MountSource};
+use super::{record::ContainerRecord, spec::MountSource};
 use crate::{
     id::Id,
     id_map::UserMappings,
@@ -130,9 +130,10 @@ pub(super) async fn mount(
                     source,
                 },
             })?;
+        // What a pull answered with: callers compare the two.
         record
             .mount_images
-            .insert(mount.container_path.clone(), known_by(&image));
+            .insert(mount.container_path.clone(), image.id.clone());
         views.push(Some(target));
     }
     Ok(views)
