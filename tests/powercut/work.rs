@@ -176,6 +176,11 @@ async fn run(node: &Node, journal: &Journal, random: &mut Random, name: &str) {
     for _ in 0..600 {
         match node.try_status(&made).await {
             Ok(status) if status.state() == ContainerState::ContainerExited => {
+                // Someone who removes it meanwhile has killed it.
+                let there = Some(Presence::There);
+                if journal.read(|model| model.containers.get(&made).map(|c| c.presence)) != there {
+                    return;
+                }
                 assert_eq!(status.exit_code, code, "{status:?}");
                 journal.write(Line::Exited { id: made, code });
                 return;
