@@ -5,6 +5,7 @@ mod chunks;
 mod classify;
 pub mod control_service;
 pub mod convert;
+mod deadline;
 mod detached;
 pub mod image_service;
 mod lookup;

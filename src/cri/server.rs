@@ -12,6 +12,7 @@ use super::{
     backend::Backend,
     control_api::control_server::ControlServer,
     control_service::Control,
+    deadline::DeadlineLayer,
     image_service::Images,
     observe::{Observe, ObserveLayer},
     runtime_service::Runtime,
@@ -105,6 +106,7 @@ pub async fn serve<B: Backend>(
         .max_concurrent_streams(STREAMS_MAX)
         .layer(under_way)
         .layer(ObserveLayer(observe))
+        .layer(DeadlineLayer)
         .add_service(
             RuntimeServiceServer::new(Runtime::new(backend.clone()))
                 .max_decoding_message_size(MESSAGE_MAX)

@@ -1,5 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message;
+
 use super::{Served, fake::Fake};
 use crate::cri::{
     api,
@@ -104,4 +107,33 @@ async fn large_lists_pass() {
     }
     assert_eq!(pods, 400);
     assert!(chunks > 10);
+}
+
+/// A client that leaves the deadline to the server, as it would look where the server's answer is faster.
+#[tokio::test]
+async fn a_deadline_is_told_as_such() {
+    let served = Served::start().await;
+    served.backend.gate.forget_permits(usize::MAX);
+    let socket = tokio::net::UnixStream::connect(served.directory.path().join("corten.sock"));
+    let (mut client, connection) = hyper::client::conn::http2::handshake(
+        TokioExecutor::new(),
+        TokioIo::new(socket.await.unwrap()),
+    )
+    .await
+    .unwrap();
+    let connection = tokio::spawn(connection);
+    let message = pull().encode_to_vec();
+    let mut body = vec![0, 0, 0, 0, u8::try_from(message.len()).unwrap()];
+    body.extend(message);
+    let request = http::Request::post("http://localhost/runtime.v1.ImageService/PullImage")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("grpc-timeout", "30m")
+        .body(String::from_utf8(body).unwrap())
+        .unwrap();
+    let answer = client.send_request(request).await.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "4", "{answer:?}");
+    // The pull goes on; only this answer was too late.
+    served.backend.gate.add_permits(1);
+    connection.abort();
 }
