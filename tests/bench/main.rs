@@ -35,6 +35,9 @@ struct Options {
     /// How many times to run /bin/true in one container.
     #[arg(long, default_value_t = 50)]
     execs: u32,
+    /// How many times to ask for the statistics of all containers, and of all pods.
+    #[arg(long, default_value_t = 20)]
+    stats: u32,
     /// Parent cgroup of the pods.
     #[arg(long, default_value = "")]
     cgroup_parent: String,
@@ -86,6 +89,8 @@ struct Times {
     ready: Vec<Duration>,
     gone: Vec<Duration>,
     exec: Vec<Duration>,
+    container_stats: Vec<Duration>,
+    pod_stats: Vec<Duration>,
 }
 
 async fn serial(client: &Client, options: &Options) -> Outcome<()> {
@@ -124,6 +129,19 @@ async fn serial(client: &Client, options: &Options) -> Outcome<()> {
             }
         }
     }
+    for _ in 0..options.stats {
+        let mut client = client.clone();
+        let begun = Instant::now();
+        client
+            .list_container_stats(api::ListContainerStatsRequest::default())
+            .await?;
+        times.container_stats.push(begun.elapsed());
+        let begun = Instant::now();
+        client
+            .list_pod_sandbox_stats(api::ListPodSandboxStatsRequest::default())
+            .await?;
+        times.pod_stats.push(begun.elapsed());
+    }
     for (pod, container) in pods {
         let begun = Instant::now();
         remove(&mut client.clone(), &pod, &container).await?;
@@ -134,6 +152,8 @@ async fn serial(client: &Client, options: &Options) -> Outcome<()> {
     print_times("start", times.start);
     print_times("pod ready (sandbox + create + start)", times.ready);
     print_times("ExecSync /bin/true", times.exec);
+    print_times("ListContainerStats", times.container_stats);
+    print_times("ListPodSandboxStats", times.pod_stats);
     print_times("stop and remove a pod", times.gone);
     Ok(())
 }
