@@ -70,6 +70,16 @@ impl Layout {
         self.bundles().join(id.as_str())
     }
 
+    /// Where a container's monitor takes requests.
+    pub fn ctl_socket(&self, id: &Id) -> PathBuf {
+        self.bundle(id).join("ctl")
+    }
+
+    /// Where clients attach to a container.
+    pub fn attach_socket(&self, id: &Id) -> PathBuf {
+        self.bundle(id).join("attach")
+    }
+
     /// A container's root file system.
     pub fn rootfs(&self, id: &Id) -> PathBuf {
         self.bundle(id).join("rootfs")

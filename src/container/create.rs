@@ -510,7 +510,7 @@ pub(crate) fn in_runtimes_words(error: MonitorError) -> MonitorError {
 /// Where a container's monitor is found.
 pub(crate) fn paths(services: &Services, id: &Id) -> MonitorPaths {
     MonitorPaths {
-        ctl_socket: services.layout.bundle(id).join("ctl"),
+        ctl_socket: services.layout.ctl_socket(id),
         exit_record: services.layout.exit_record(id),
         create_timeout: services.settings.create_timeout,
     }
@@ -537,7 +537,7 @@ fn request(
             .log_size_max
             .map(|size| size.max(MIN_LOG_SIZE)),
     });
-    request.attach_socket = Some(services.layout.bundle(id).join("attach"));
+    request.attach_socket = Some(services.layout.attach_socket(id));
     request
 }
 

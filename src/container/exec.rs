@@ -64,13 +64,7 @@ pub(crate) async fn prepare(
     command: Vec<String>,
     tty: bool,
 ) -> Result<Prepared, ContainerError> {
-    if !live.running {
-        return Err(ContainerError::WrongState {
-            id: live.id.clone(),
-            state: "created",
-            wanted: "running",
-        });
-    }
+    live.check_running()?;
     let handler = services.handler(&live.handler)?;
     let bundle = services.layout.bundle(&live.id);
     // The names are the execs' own, so that any number can run at a time.

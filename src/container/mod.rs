@@ -17,6 +17,8 @@ pub(crate) mod update;
 pub mod view;
 pub mod volumes;
 
+use error::ContainerError;
+
 use crate::{
     id::Id,
     monitor::{self, ExitRecord, Monitor},
@@ -35,6 +37,20 @@ pub struct LiveContainer {
     pub handler: String,
     /// Its init was started.
     pub running: bool,
+}
+
+impl LiveContainer {
+    /// Refuses one whose init was not started.
+    pub fn check_running(&self) -> Result<(), ContainerError> {
+        match self.running {
+            true => Ok(()),
+            false => Err(ContainerError::WrongState {
+                id: self.id.clone(),
+                state: "created",
+                wanted: "running",
+            }),
+        }
+    }
 }
 
 /// When and how a container ended.

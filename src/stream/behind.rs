@@ -71,14 +71,8 @@ impl Node {
 
     async fn running(&self, id: &Id) -> Result<LiveContainer, Arc<ContainerError>> {
         let live = self.pods.live(id).await?;
-        match live.running {
-            true => Ok(live),
-            false => Err(Arc::new(ContainerError::WrongState {
-                id: id.clone(),
-                state: "created",
-                wanted: "running",
-            })),
-        }
+        live.check_running()?;
+        Ok(live)
     }
 
     /// A place among those attached to a container.
@@ -133,7 +127,7 @@ impl Behind for Node {
         remote: Remote,
         stop: &CancellationToken,
     ) {
-        match self.running(container).await {
+        match self.pods.live(container).await {
             Ok(live) => {
                 exec::exec(self.pods.services(), &live, command, tty, remote, stop).await;
             }
@@ -150,7 +144,7 @@ impl Behind for Node {
             let text = format!("{ATTACHED_MAX} clients are attached to container {container}");
             return finish(remote.ending, Outcome::Failed(text)).await;
         };
-        let socket = self.pods.services().layout.bundle(container).join("attach");
+        let socket = self.pods.services().layout.attach_socket(container);
         attach::attach(&live.monitor, &socket, tty, remote, stop).await;
     }
 

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use tonic::Code;
+use tonic::{Code, Streaming};
 
 use super::{Served, refused};
 use crate::{
@@ -19,16 +19,26 @@ fn sample() -> Arc<PodView> {
     Arc::new(pod)
 }
 
+async fn listen(served: &Served) -> Streaming<api::ContainerEventResponse> {
+    let mut runtime = served.runtime();
+    let request = api::GetEventsRequest {};
+    let answer = runtime.get_container_events(request).await;
+    answer.unwrap().into_inner()
+}
+
+/// Tells of so much that whoever listens and does not read is cut off.
+fn flood(served: &Served) {
+    let pod = sample();
+    while served.backend.events.subscribers() > 0 {
+        let happened = vec![(id(1), Kind::Created); 100];
+        served.backend.events.tell(&pod, happened);
+    }
+}
+
 #[tokio::test]
 async fn events_carry_the_statuses_of_their_moment() {
     let served = Served::start().await;
-    let mut runtime = served.runtime();
-    let request = api::GetEventsRequest {};
-    let mut events = runtime
-        .get_container_events(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let mut events = listen(&served).await;
     // The answer's headers are here, so all from now on is heard.
     let happened = vec![(id(1), Kind::Created), (id(2), Kind::Stopped)];
     served.backend.events.tell(&sample(), happened);
@@ -53,18 +63,8 @@ async fn events_carry_the_statuses_of_their_moment() {
 #[tokio::test]
 async fn a_client_that_does_not_read_is_told_so() {
     let served = Served::start().await;
-    let mut runtime = served.runtime();
-    let request = api::GetEventsRequest {};
-    let mut events = runtime
-        .get_container_events(request)
-        .await
-        .unwrap()
-        .into_inner();
-    let pod = sample();
-    while served.backend.events.subscribers() > 0 {
-        let happened = vec![(id(1), Kind::Created); 100];
-        served.backend.events.tell(&pod, happened);
-    }
+    let mut events = listen(&served).await;
+    flood(&served);
     let error = loop {
         match events.message().await {
             Ok(event) => assert!(event.is_some(), "it ended without an error"),
@@ -78,14 +78,8 @@ async fn a_client_that_does_not_read_is_told_so() {
 #[tokio::test]
 async fn a_client_that_does_not_read_does_not_hold_the_daemons_end() {
     let served = Served::start().await;
-    let mut runtime = served.runtime();
-    let request = api::GetEventsRequest {};
-    let events = runtime.get_container_events(request).await.unwrap();
-    let pod = sample();
-    while served.backend.events.subscribers() > 0 {
-        let happened = vec![(id(1), Kind::Created); 100];
-        served.backend.events.tell(&pod, happened);
-    }
+    let events = listen(&served).await;
+    flood(&served);
     served.stop.send(()).unwrap();
     // Long before the grace period is over, which would cut it off.
     assert_eq!(served.server.await.unwrap().unwrap(), Drained::Whole);
@@ -116,13 +110,7 @@ async fn there_are_only_so_many_and_who_leaves_makes_room() {
 #[tokio::test]
 async fn the_daemons_end_ends_the_stream_and_does_not_wait_for_it() {
     let served = Served::start().await;
-    let mut runtime = served.runtime();
-    let request = api::GetEventsRequest {};
-    let mut events = runtime
-        .get_container_events(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let mut events = listen(&served).await;
     let happened = vec![(id(1), Kind::Created)];
     served.backend.events.tell(&sample(), happened);
     served.stop.send(()).unwrap();

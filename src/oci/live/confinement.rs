@@ -26,7 +26,7 @@ async fn a_container_is_confined_as_asked() {
     case.container.security.no_new_privs = true;
     case.container.security.masked_paths = vec!["/etc/secret".into(), "/tmp".into()];
     case.container.security.readonly_paths = vec!["/proc/sys".into()];
-    case.container.working_dir = "/work/here".into();
+    case.container.working_dir = "/srv/here".into();
     case.container.envs = vec![("GREETING".into(), "hello there".into())];
     case.container.resources.oom_score_adj = Some(777);
     case.defaults.rlimits = vec![(
@@ -50,7 +50,7 @@ async fn a_container_is_confined_as_asked() {
     let mut groups: Vec<&str> = lines[2].split(' ').collect();
     groups.sort_unstable();
     assert_eq!(groups, ["1001", "50000", "7"]);
-    assert_eq!(lines[3], "/work/here");
+    assert_eq!(lines[3], "/srv/here");
     assert_eq!(lines[4], "hello there /srv host-a");
     assert_eq!(lines[5], "777");
     assert_eq!(&lines[6..8], ["100", "200"]);
