@@ -161,10 +161,9 @@ impl Actor {
                         None
                     }
                     PodState::Ready => Some(Ok(())),
-                    // Its removal is next, and frees the name for who asks.
-                    PodState::Removing { .. }
-                        if self.lane.give_way_to(|op| matches!(op, PodOp::Remove)) =>
-                    {
+                    // Its removal frees the name for who asks.
+                    PodState::Removing { .. } if self.removal_is_near() => {
+                        self.lane.set_aside();
                         continue;
                     }
                     _ => Some(Err(Arc::new(PodError::Exists {
@@ -304,6 +303,11 @@ impl Actor {
         }
     }
 
+    /// Whether the removal waits for its turn, or failed so few times that its next try is worth waiting for.
+    fn removal_is_near(&self) -> bool {
+        (1..=PATIENCE).contains(&self.tries) || self.lane.awaits(|op| matches!(op, PodOp::Remove))
+    }
+
     /// Takes the pod out of all that others look into.
     fn vanish(&mut self) {
         self.table.forget(&self.id);
@@ -416,6 +420,10 @@ impl Actor {
         let wait = backoff(self.tries);
         self.tries = self.tries.saturating_add(1);
         warn!(error = %whole(error), again_in = ?wait, "teardown failed");
+        if self.tries > PATIENCE {
+            // Whoever waits for the name is told why it is not free.
+            self.lane.resume();
+        }
         let me = self.me.clone();
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
@@ -509,6 +517,10 @@ impl Actor {
         }
     }
 }
+
+/// How often a removal may fail while a request for the same name waits for it: some seconds. What a killed daemon
+/// left running, a network plugin for one, gets in its way for a moment.
+const PATIENCE: u32 = 3;
 
 /// Wait before the next try of a teardown that failed `tries` times before: 1 s to 1 min.
 fn backoff(tries: u32) -> Duration {

@@ -14,6 +14,8 @@ pub(super) trait Joinable {
 pub(super) struct Lane<O, W> {
     running: Option<Entry<O, W>>,
     waiting: VecDeque<Entry<O, W>>,
+    /// What cannot be begun before something else has happened.
+    aside: Vec<Entry<O, W>>,
 }
 
 #[derive(Debug)]
@@ -27,6 +29,7 @@ impl<O: Joinable, W> Lane<O, W> {
         Self {
             running: None,
             waiting: VecDeque::new(),
+            aside: Vec::new(),
         }
     }
 
@@ -60,13 +63,19 @@ impl<O: Joinable, W> Lane<O, W> {
         self.running.take().map(|e| e.waiters).unwrap_or_default()
     }
 
-    /// Puts the running operation behind all that wait, if one of those is such; says whether it did.
-    pub(super) fn give_way_to(&mut self, such: impl Fn(&O) -> bool) -> bool {
-        if !self.waiting.iter().any(|entry| such(&entry.op)) {
-            return false;
-        }
-        self.waiting.extend(self.running.take());
-        true
+    /// Whether such an operation waits.
+    pub(super) fn awaits(&self, such: impl Fn(&O) -> bool) -> bool {
+        self.waiting.iter().any(|entry| such(&entry.op))
+    }
+
+    /// Takes the running operation out of the way until [`Self::resume`].
+    pub(super) fn set_aside(&mut self) {
+        self.aside.extend(self.running.take());
+    }
+
+    /// Puts what was set aside behind all that wait.
+    pub(super) fn resume(&mut self) {
+        self.waiting.extend(self.aside.drain(..));
     }
 
     /// The operation that runs.
@@ -80,6 +89,7 @@ impl<O: Joinable, W> Lane<O, W> {
             .take()
             .into_iter()
             .chain(self.waiting.drain(..))
+            .chain(self.aside.drain(..))
             .map(|e| (e.op, e.waiters))
             .collect()
     }
@@ -91,15 +101,21 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn one_gives_way_to_another_that_waits() {
+    fn what_is_set_aside_comes_back_behind_what_waits() {
         let mut lane: Lane<Op, u8> = Lane::new();
         lane.submit(Op::Same(1), Some(1));
         lane.submit(Op::Same(2), None);
         lane.begin();
-        assert!(!lane.give_way_to(|op| *op == Op::Same(1)));
-        assert!(lane.give_way_to(|op| *op == Op::Same(2)));
+        assert!(lane.awaits(|op| *op == Op::Same(2)));
+        assert!(!lane.awaits(|op| *op == Op::Same(1)));
+        lane.set_aside();
         assert_eq!(lane.begin(), Some(&Op::Same(2)));
         assert!(lane.finish().is_empty());
+        assert_eq!(lane.begin(), None);
+        lane.submit(Op::Same(3), None);
+        lane.resume();
+        assert_eq!(lane.begin(), Some(&Op::Same(3)));
+        lane.finish();
         assert_eq!(lane.begin(), Some(&Op::Same(1)));
         assert_eq!(lane.finish(), [1]);
     }
@@ -121,6 +137,8 @@ mod tests {
         Submit(Op),
         Begin,
         Finish,
+        SetAside,
+        Resume,
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -132,7 +150,9 @@ mod tests {
             prop_oneof![
                 op.prop_map(Step::Submit),
                 Just(Step::Begin),
-                Just(Step::Finish)
+                Just(Step::Finish),
+                Just(Step::SetAside),
+                Just(Step::Resume)
             ],
             0..60,
         )
@@ -160,6 +180,8 @@ mod tests {
                     Step::Finish => if let Some(op) = lane.running().cloned() {
                         check(op, lane.finish(), &asked);
                     }
+                    Step::SetAside => lane.set_aside(),
+                    Step::Resume => lane.resume(),
                 }
             }
             for (op, waiters) in lane.drain() {
@@ -181,6 +203,8 @@ mod tests {
                         running |= begun;
                     }
                     Step::Finish => { lane.finish(); running = false; }
+                    Step::SetAside => { lane.set_aside(); running = false; }
+                    Step::Resume => lane.resume(),
                 }
                 prop_assert_eq!(lane.running().is_some(), running);
             }

@@ -3,7 +3,9 @@
 use corten::cri::api::{self, DnsConfig, NamespaceMode, PodSandboxState};
 use tonic::Code;
 
-use crate::support::{Options, container, namespaces, node, node_with, pod, pod_linux, pod_net};
+use crate::support::{
+    Node, Options, container, namespaces, node, node_with, pod, pod_linux, pod_net,
+};
 
 #[tokio::test]
 async fn status_tells_what_was_asked_for() {
@@ -268,25 +270,88 @@ async fn kernel_parameters_of_the_host_are_refused() {
     .await;
 }
 
+/// A network plugin of the test's own, where those of the node are.
+struct Plugin(std::path::PathBuf);
+
+impl Plugin {
+    fn new(node: &Node, script: &str) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let file = node.scratch.file("plugin", script);
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+        let name = format!("corten-test-{}", node.scratch.token());
+        let link = std::path::Path::new("/usr/lib/cni").join(name);
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        Self(link)
+    }
+
+    fn name(&self) -> &str {
+        self.0.file_name().unwrap().to_str().unwrap()
+    }
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn a_request_waits_while_the_removal_that_frees_its_name_is_tried_again() {
+    node(async |node| {
+        let dir = node.scratch.dir("tries");
+        let plugin = Plugin::new(
+            node,
+            &format!(
+                "#!/bin/sh\ncat >/dev/null\ncd {}\n\
+                 fail() {{ echo '{{\"cniVersion\":\"1.0.0\",\"code\":999,\"msg\":\"not yet\"}}'; exit 1; }}\n\
+                 case $CNI_COMMAND in\n\
+                 ADD) mkdir added && fail\n\
+                 echo '{{\"cniVersion\":\"1.0.0\",\"ips\":[{{\"address\":\"192.0.2.7/24\"}}]}}';;\n\
+                 DEL) mkdir once && fail\nmkdir twice && fail\nexit 0;;\n\
+                 esac\n",
+                dir.display()
+            ),
+        );
+        let list = serde_json::json!({
+            "cniVersion": "1.0.0", "name": node.network_name(), "plugins": [{"type": plugin.name()}],
+        });
+        node.write_network("10-tests.conflist", &list);
+        let config = pod_net("again");
+        let error = crate::support::until_some("the configuration is taken up", async || {
+            match node.try_pod(&config).await {
+                Err(error) => Some(error),
+                Ok(id) => {
+                    node.remove_pod(&id).await.unwrap();
+                    None
+                }
+            }
+        })
+        .await;
+        assert!(error.message().contains("not yet"), "{error}");
+        let id = node.pod(&config).await;
+        assert!(dir.join("twice").exists(), "the removal was tried again");
+        assert_eq!(node.pod_status(&id).await.network.unwrap().ip, "192.0.2.7");
+        node.remove_all().await;
+        drop(plugin);
+        node.nothing_left().await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_failing_network_plugin_leaves_nothing() {
     node(async |node| {
-        let plugin = node.scratch.file(
-            "fails",
+        let plugin = Plugin::new(
+            node,
             "#!/bin/sh\ncat >/dev/null\n[ \"$CNI_COMMAND\" = ADD ] || exit 0\n\
              echo '{\"cniVersion\":\"1.0.0\",\"code\":999,\"msg\":\"the plugin says no\"}'\nexit 1\n",
         );
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(&plugin, PermissionsExt::from_mode(0o755)).unwrap();
-        let link = std::path::Path::new("/usr/lib/cni").join(format!("corten-test-{}", node.scratch.token()));
-        std::os::unix::fs::symlink(&plugin, &link).unwrap();
-        let name = link.file_name().unwrap().to_str().unwrap();
         let mut list: serde_json::Value = serde_json::from_slice(
             &std::fs::read(node.scratch.join("cni/10-tests.conflist")).unwrap(),
         )
         .unwrap();
         // The first plugin has made its link when the second one fails.
-        let failing = serde_json::json!({"type": name});
+        let failing = serde_json::json!({"type": plugin.name()});
         list["plugins"].as_array_mut().unwrap().push(failing);
         node.write_network("10-tests.conflist", &list);
         let mut config = pod_net("fails");
@@ -302,7 +367,7 @@ async fn a_failing_network_plugin_leaves_nothing() {
             }
         })
         .await;
-        std::fs::remove_file(&link).unwrap();
+        drop(plugin);
         assert!(error.message().contains("the plugin says no"), "{error}");
         assert!(node.pods(None).await.is_empty());
         node.nothing_left().await;
