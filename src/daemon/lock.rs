@@ -6,9 +6,8 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{FlockOperation, flock};
-
 use super::DaemonError;
+use crate::sys::exclusive;
 
 /// A directory held; freed when dropped, or when the process ends however it ends.
 #[derive(Debug)]
@@ -26,8 +25,7 @@ pub(super) fn take(dir: &Path) -> Result<Lock, DaemonError> {
         .mode(0o600)
         .open(&path)
         .map_err(|source| DaemonError::Directory { path, source })?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| DaemonError::InUse(dir.to_owned()))?;
+    exclusive::lock(&file).map_err(|_| DaemonError::InUse(dir.to_owned()))?;
     Ok(Lock { _file: file })
 }
 

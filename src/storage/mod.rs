@@ -38,10 +38,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
 
 use crate::causes::whole;
+use crate::sys::exclusive;
 pub use crate::sys::rooted as path;
 pub use compression::Compression;
 pub use digest::{ChainId, DiffId, DigestError};
@@ -110,12 +110,10 @@ impl Storage {
             move |source: io::Error| StorageError::Prepare { path, source }
         };
         let lock = File::create(layout.lock()).map_err(at(&layout.lock()))?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(
-            |e| match e {
-                rustix::io::Errno::WOULDBLOCK => StorageError::Locked { path: root.clone() },
-                e => at(&layout.lock())(e.into()),
-            },
-        )?;
+        exclusive::lock(&lock).map_err(|e| match e {
+            rustix::io::Errno::WOULDBLOCK => StorageError::Locked { path: root.clone() },
+            e => at(&layout.lock())(e.into()),
+        })?;
         let trash = trash::Trash::open(layout.trash()).map_err(at(&layout.trash()))?;
         for entry in std::fs::read_dir(layout.staging()).map_err(at(&layout.staging()))? {
             let entry = entry.map_err(at(&layout.staging()))?;

@@ -4,6 +4,7 @@ pub mod aside;
 pub mod cgroup;
 pub mod descriptors;
 pub mod elf;
+pub mod exclusive;
 pub mod links;
 pub mod mount;
 pub mod namespaces;

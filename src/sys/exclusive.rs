@@ -1,0 +1,58 @@
+//! Locks that keep a directory for one process.
+
+use std::{
+    os::fd::AsFd,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+
+/// How long the holder's end may take. A process that is killed can leave a child which has not yet executed its own
+/// program, and holds every file of its parent until then.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Locks an open file for this process alone, flock(2); `EWOULDBLOCK` when another one keeps it. Blocks for a second
+/// at most.
+pub fn lock(file: impl AsFd) -> Result<(), Errno> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < until => sleep(PAUSE),
+            done => return done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn what_is_let_go_in_time_is_had() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let first = File::create(&path).unwrap();
+        lock(&first).unwrap();
+        let second = File::open(&path).unwrap();
+        let waiting = std::thread::spawn(move || lock(&second));
+        sleep(PAUSE * 5);
+        drop(first);
+        waiting.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn what_is_kept_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let first = File::create(&path).unwrap();
+        lock(&first).unwrap();
+        assert_eq!(lock(File::open(&path).unwrap()), Err(Errno::WOULDBLOCK));
+    }
+}
