@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::{
     content::{Content, Family, OCI_INDEX, Packing, digest, file, image, layer, noise, small},
     server::{Fate, Reply, Server, serve},
-    setup::{Setup, request, text},
+    setup::{Place, Setup, request, text},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -436,7 +436,7 @@ async fn a_full_disk_is_called_that_and_leaves_room_again() {
     let content = Content::default().with("big", &big).with("fits", &fits);
     let registry = Server::holding(content).await;
     let disk = Small::new("8m");
-    let setup = Setup::at(tempfile::tempdir_in(disk.0.path()).unwrap(), |_, _| {}).await;
+    let setup = Setup::at(Place::inside(disk.0.path()), |_, _| {}).await;
     let error = setup.pull(&registry.name("app:big")).await.unwrap_err();
     assert!(
         matches!(error, ImageError::DiskFull { .. }),

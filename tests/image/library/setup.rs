@@ -1,19 +1,58 @@
 //! Images in a directory of their own.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use corten::{
     image::{Auth, Image, ImageError, Images, ImagesConfig, PullRequest},
     storage::{ChainId, Storage},
     store::Store,
 };
-use tempfile::TempDir;
 
 /// Images, and the directory that they are in.
 pub(crate) struct Setup {
-    pub(crate) dir: TempDir,
     pub(crate) images: Images,
     pub(crate) storage: Storage,
+    pub(crate) dir: Place,
+}
+
+/// A directory that is gone once this is, even if work that a test left under way still puts things there.
+pub(crate) struct Place(PathBuf);
+
+impl Place {
+    /// A new directory, where they usually are.
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap().keep())
+    }
+
+    /// A new directory in another.
+    pub(crate) fn inside(parent: &Path) -> Self {
+        Self(tempfile::tempdir_in(parent).unwrap().keep())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut last = None;
+        for _ in 0..500 {
+            match std::fs::remove_dir_all(&self.0) {
+                Err(error) if error.kind() != ErrorKind::NotFound => last = Some(error),
+                _ => return,
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if !std::thread::panicking() {
+            panic!("{} stays: {last:?}", self.0.display());
+        }
+    }
 }
 
 pub(crate) fn config(dir: &Path) -> ImagesConfig {
@@ -34,20 +73,20 @@ impl Setup {
 
     /// With a configuration, or files in the directory, of the test's choice.
     pub(crate) async fn with(change: impl FnOnce(&Path, &mut ImagesConfig)) -> Self {
-        Self::at(tempfile::tempdir().unwrap(), change).await
+        Self::at(Place::new(), change).await
     }
 
     /// In a directory of the test's choice.
-    pub(crate) async fn at(dir: TempDir, change: impl FnOnce(&Path, &mut ImagesConfig)) -> Self {
+    pub(crate) async fn at(dir: Place, change: impl FnOnce(&Path, &mut ImagesConfig)) -> Self {
         let mut config = config(dir.path());
         change(dir.path(), &mut config);
         let storage = Storage::open(dir.path()).unwrap();
         let store = Store::open(&dir.path().join("records")).unwrap();
         let images = Images::open(config, storage.clone(), store).await.unwrap();
         Self {
-            dir,
             images,
             storage,
+            dir,
         }
     }
 
@@ -66,9 +105,9 @@ impl Setup {
             .await
             .unwrap();
         Self {
-            dir,
             images,
             storage,
+            dir,
         }
     }
 
