@@ -1,0 +1,32 @@
+//! Pulling an image of eight layers: whole, and when all but the top layer are there.
+
+use std::time::Instant;
+
+use super::{
+    Outcome,
+    figures::{PULL, PULL_SHARED, Sheet},
+    images::{SHARED, WHOLE},
+    subject::Subject,
+    weight,
+};
+
+/// Pulls both, and removes both.
+pub(crate) async fn measure(name: &str, subject: &Subject, sheet: &mut Sheet<'_>) -> Outcome<()> {
+    let client = &subject.client;
+    let images = [format!("{name}:{WHOLE}"), format!("{name}:{SHARED}")];
+    for (image, kind) in images.iter().zip([PULL, PULL_SHARED]) {
+        // What was written before is not this pull's to wait for.
+        rustix::fs::sync();
+        let begun = Instant::now();
+        client.pull(image).await?;
+        sheet.time(kind, begun.elapsed());
+    }
+    weight::after_pulls(subject, sheet);
+    for image in &images {
+        client.remove_image(image).await?;
+    }
+    // Both delete behind their answer; the other's turn is not to be burdened with it.
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    rustix::fs::sync();
+    Ok(())
+}

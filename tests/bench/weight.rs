@@ -1,0 +1,118 @@
+//! What a subject weighs: memory of the daemon and of its monitors, processor time of all it does.
+
+use std::{collections::BTreeSet, path::Path};
+
+use super::{
+    client::Pod,
+    figures::{DAEMON_AFTER_PULL, DAEMON_PRIVATE, DAEMON_PSS, MONITOR_PRIVATE, MONITOR_PSS, Sheet},
+    subject::Subject,
+};
+use crate::support::cgroup_directories;
+
+/// Memory in KB as the kernel counts it, shared pages by their part and not at all.
+#[derive(Debug, Default, Clone, Copy)]
+struct Memory {
+    pss: u64,
+    private: u64,
+}
+
+/// Notes what the daemon and, a pod, its monitors hold.
+pub(crate) fn memory(subject: &Subject, pods: &[Pod], sheet: &mut Sheet<'_>) {
+    if let Some(memory) = of(subject.daemon) {
+        sheet.note(DAEMON_PSS, memory.pss as f64);
+        sheet.note(DAEMON_PRIVATE, memory.private as f64);
+    }
+    let monitors = monitors(subject);
+    if monitors.is_empty() || pods.is_empty() {
+        return;
+    }
+    let held = monitors
+        .into_iter()
+        .filter_map(of)
+        .fold(Memory::default(), |sum, one| Memory {
+            pss: sum.pss + one.pss,
+            private: sum.private + one.private,
+        });
+    let each = |sum: u64| sum as f64 / pods.len() as f64;
+    sheet.note(MONITOR_PSS, each(held.pss));
+    sheet.note(MONITOR_PRIVATE, each(held.private));
+}
+
+/// Notes what pulls have left in the daemon.
+pub(crate) fn after_pulls(subject: &Subject, sheet: &mut Sheet<'_>) {
+    if let Some(memory) = of(subject.daemon) {
+        sheet.note(DAEMON_AFTER_PULL, memory.pss as f64);
+    }
+}
+
+/// Milliseconds of processor time that daemon, monitors, runtimes, plugins and pods have used so far.
+pub(crate) fn processor_time(subject: &Subject) -> Option<f64> {
+    let group = subject.cgroup.as_ref()?.to_str()?;
+    let mut used = None;
+    for dir in cgroup_directories(group) {
+        let read = |file: &str| std::fs::read_to_string(dir.join(file)).ok();
+        // One of the two, by the kernel's version of cgroups.
+        let v1 = read("cpuacct.usage").and_then(|text| text.trim().parse::<f64>().ok());
+        let v2 = read("cpu.stat").and_then(|text| {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("usage_usec "));
+            line.and_then(|n| n.parse::<f64>().ok())
+        });
+        used = used.or(v1.map(|ns| ns / 1e6)).or(v2.map(|us| us / 1000.0));
+    }
+    used
+}
+
+/// The processes of its cgroup that are neither the daemon nor in pods.
+fn monitors(subject: &Subject) -> BTreeSet<i32> {
+    let Some(group) = subject.cgroup.as_ref().and_then(|group| group.to_str()) else {
+        return BTreeSet::new();
+    };
+    let mut found = BTreeSet::new();
+    for top in cgroup_directories(group) {
+        gather(&top, &mut found);
+    }
+    found.remove(&subject.daemon);
+    found
+}
+
+fn gather(dir: &Path, found: &mut BTreeSet<i32>) {
+    if dir.file_name().is_some_and(|name| name == "pods") {
+        return;
+    }
+    let members = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    // In the other hierarchies of cgroup v1 a monitor may stand elsewhere, a container nowhere else.
+    let is_ours = |pid: &i32| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        name.starts_with("corten-conmon") || name.starts_with("containerd-shim")
+    };
+    found.extend(
+        members
+            .lines()
+            .filter_map(|line| line.parse().ok())
+            .filter(is_ours),
+    );
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            gather(&entry.path(), found);
+        }
+    }
+}
+
+fn of(pid: i32) -> Option<Memory> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let sum = |names: &[&str]| {
+        text.lines()
+            .filter_map(|line| {
+                let (name, rest) = line.split_once(':')?;
+                let value = rest.trim().strip_suffix(" kB")?;
+                names.contains(&name).then(|| value.parse::<u64>().ok())?
+            })
+            .sum()
+    };
+    Some(Memory {
+        pss: sum(&["Pss"]),
+        private: sum(&["Private_Clean", "Private_Dirty"]),
+    })
+}
