@@ -37,6 +37,7 @@ use crate::{
     },
     pod::Pods,
     services::Services,
+    step::{self, Step},
     storage::{Storage, StorageError},
     store::{Store, StoreError},
     stream::{self, server::StreamError},
@@ -145,6 +146,7 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
     ));
     let left = leftovers::find(&services, &recovered);
     let socket = Socket::bind(config.listen.path())?;
+    step::reached(Step::Listening);
     leftovers::remove_later(services.clone(), left);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     info!(socket = %config.listen.path().display(), "serving");

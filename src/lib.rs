@@ -22,6 +22,7 @@ pub mod oci;
 pub mod pod;
 pub mod services;
 pub mod stats;
+pub mod step;
 pub mod storage;
 pub mod store;
 pub mod stream;

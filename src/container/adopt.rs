@@ -14,6 +14,7 @@ use crate::{
     id::Id,
     monitor::{self, Adopted, Monitor},
     services::{Services, now},
+    step::{self, Step},
 };
 
 /// What became of a container whose daemon was away.
@@ -38,6 +39,7 @@ const TRIES: u32 = 5;
 
 /// Finds out what became of a container.
 pub(crate) async fn adopt(services: &Arc<Services>, id: &Id, record: &ContainerRecord) -> Adoption {
+    step::reached(Step::ContainerAdopted);
     if record.removing || record.state == ContainerState::Creating {
         // A monitor may be at work on it still; it ends with its container.
         if let Ok(Adopted::Alive(monitor)) = monitor::adopt(&create::paths(services, id)).await {

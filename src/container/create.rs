@@ -47,6 +47,7 @@ use crate::{
         spec::{PidMode, Shared},
     },
     services::{Services, now},
+    step::{self, Step},
     storage::RootfsOptions,
 };
 
@@ -275,7 +276,9 @@ fn make_dir(dir: &Path, mode: u32) -> Result<(), ContainerError> {
         .recursive(true)
         .mode(mode)
         .create(dir)
-        .map_err(failed("making directory", dir))
+        .map_err(failed("making directory", dir))?;
+    step::reached(Step::ContainerDirectoryMade);
+    Ok(())
 }
 
 /// Looks up what the specification needs to know of the host, builds it, and writes it.
@@ -371,7 +374,9 @@ pub(crate) fn write_config(bundle: &Path, spec: &Spec) -> Result<(), ContainerEr
         .mode(0o600)
         .open(&path)
         .and_then(|mut file| file.write_all(&text))
-        .map_err(failed("writing", &path))
+        .map_err(failed("writing", &path))?;
+    step::reached(Step::ConfigWritten);
+    Ok(())
 }
 
 fn image_process(image: &Image) -> ImageProcess {

@@ -17,6 +17,7 @@ use std::{
 use crate::{
     id_map::UserMappings,
     oci::mount::ResolvedMount,
+    step::{self, Step},
     sys::{
         mount,
         users::{Users, UsersError},
@@ -103,13 +104,16 @@ fn mount_one(resolved: &ResolvedMount, target: &Path) -> Result<(), MappedError>
         new.open(target).map(drop)
     };
     made.map_err(place("making", target))?;
+    step::reached(Step::MappedPlaced);
     mount::clone_mapped(&resolved.source, users.as_fd())
         .and_then(|mapped| mount::attach(mapped.as_fd(), target))
         .map_err(|source| MappedError::Map {
             path: resolved.source.clone(),
             destination: destination(),
             source,
-        })
+        })?;
+    step::reached(Step::MappedMounted);
+    Ok(())
 }
 
 /// Takes all below `dir` away again, and `dir`. Does nothing where there is none. Blocks.
@@ -121,6 +125,7 @@ pub(crate) fn unmount(dir: &Path) -> Result<(), MappedError> {
     for entry in entries {
         let path = entry.map_err(place("reading", dir))?.path();
         mount::detach_all(&path).map_err(place("unmounting", &path))?;
+        step::reached(Step::MappedUnmounted);
         // What is still mounted is busy, and what holds anything is not empty: neither is removed.
         let is_dir = path.symlink_metadata().is_ok_and(|data| data.is_dir());
         let removed = if is_dir {
@@ -129,6 +134,7 @@ pub(crate) fn unmount(dir: &Path) -> Result<(), MappedError> {
             fs::remove_file(&path)
         };
         removed.map_err(place("removing", &path))?;
+        step::reached(Step::MappedRemoved);
     }
     fs::remove_dir(dir).map_err(place("removing", dir))
 }

@@ -3,7 +3,12 @@
 use std::{fs, io, path::Path, sync::Arc};
 
 use super::{End, error::ContainerError, mapped, reap, record::ContainerRecord, stop, volumes};
-use crate::{id::Id, monitor::Monitor, services::Services};
+use crate::{
+    id::Id,
+    monitor::Monitor,
+    services::Services,
+    step::{self, Step},
+};
 
 /// Kills what runs and removes what is there; each step finds out for itself whether there is
 /// anything to do, so it can be called again after a failure. Gives how what ran has ended.
@@ -29,7 +34,10 @@ pub(crate) async fn remove(
     let (held, own) = (services.clone(), id.clone());
     tokio::task::spawn_blocking(move || {
         remove_dir(&held.layout.bundle(&own))?;
-        remove_dir(&held.layout.container(&own))
+        step::reached(Step::BundleRemoved);
+        remove_dir(&held.layout.container(&own))?;
+        step::reached(Step::ContainerDirectoryRemoved);
+        Ok(())
     })
     .await
     .map_err(|e| ContainerError::Panicked(e.to_string()))??;

@@ -13,6 +13,7 @@ use crate::{
     id::Id,
     monitor::{Monitor, Phase},
     services::Services,
+    step::{self, Step},
     sys::pidfd,
 };
 
@@ -84,7 +85,9 @@ async fn signal(monitor: &Monitor, pid: i32, number: i32) {
     if !matches!(monitor.state().await, Ok(Phase::Running { pid: now }) if now == pid) {
         return;
     }
+    step::reached(Step::SignalDue);
     pidfd::send_signal(&pidfd, number);
+    step::reached(Step::SignalSent);
 }
 
 /// Waits until the deadline, wherever it is moved to.

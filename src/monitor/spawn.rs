@@ -11,7 +11,10 @@ use std::{
 use corten_conmon::{ctl::Reply, socket, wire};
 
 use super::{CreateRequest, Monitor, MonitorError, link::Connection};
-use crate::id::Id;
+use crate::{
+    id::Id,
+    step::{self, Step},
+};
 
 /// What a monitor may take on top of the runtime's own time.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -59,13 +62,16 @@ pub async fn spawn(
     let connection = Connection::new(ours)?;
     let exit_record = request.exit_record.clone();
     let patience = request.create_timeout + MARGIN;
+    step::reached(Step::MonitorCalled);
     start(binary, request, theirs, &connection).await?;
+    step::reached(Step::MonitorDetached);
     let answer = tokio::time::timeout(patience, connection.receive())
         .await
         .map_err(|_| MonitorError::Timeout {
             operation: "the container's creation",
             after: patience,
         })??;
+    step::reached(Step::MonitorAnswered);
     match answer.reply {
         Reply::Created {
             pid,

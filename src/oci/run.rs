@@ -20,7 +20,10 @@ use super::{
     handler::Handler,
     message::{self, Meaning},
 };
-use crate::id::Id;
+use crate::{
+    id::Id,
+    step::{self, Step},
+};
 
 /// Most of either output that is kept.
 const OUTPUT_CAP: usize = 1 << 20;
@@ -122,7 +125,10 @@ pub struct ContainerState {
 impl Handler {
     /// Starts a created container.
     pub async fn start(&self, id: &Id) -> Result<(), RuntimeError> {
-        self.simple("start", &[], id, &[], limit::START).await
+        step::reached(Step::RuntimeStartCalled);
+        self.simple("start", &[], id, &[], limit::START).await?;
+        step::reached(Step::RuntimeStarted);
+        Ok(())
     }
 
     /// Sends a signal, by number, to a container's first process.
@@ -141,12 +147,16 @@ impl Handler {
     /// Removes what the runtime keeps of a container, killing what still runs. One that is gone
     /// already is fine.
     pub async fn delete(&self, id: &Id) -> Result<(), RuntimeError> {
+        step::reached(Step::RuntimeDeleteCalled);
         match self
             .simple("delete", &["--force"], id, &[], limit::DELETE)
             .await
         {
-            Err(RuntimeError::NoContainer { .. }) => Ok(()),
-            other => other,
+            Ok(()) | Err(RuntimeError::NoContainer { .. }) => {
+                step::reached(Step::RuntimeDeleted);
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
     }
 

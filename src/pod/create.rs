@@ -24,6 +24,7 @@ use crate::{
     lsm::relabel,
     network::{Attachment, PodNetwork, files},
     services::Services,
+    step::{self, Step},
     sys::{
         mount,
         namespaces::{self, NamespaceSet, Setup},
@@ -71,7 +72,7 @@ async fn try_set_up(
             .user_namespaces(&handler)
             .map_err(PodError::Users)?;
     }
-    let step = |text: &str| {
+    let tell = |text: &str| {
         let text = text.to_owned();
         async move {
             let _ = me.send(Msg::Step(text)).await;
@@ -90,7 +91,7 @@ async fn try_set_up(
             .reserve_ports(&pod)
             .map_err(PodError::Network)?;
         network = Some(pod);
-        step("waiting for the network to be ready").await;
+        tell("waiting for the network to be ready").await;
         services
             .network
             .wait_ready(services.settings.network_ready_timeout)
@@ -98,7 +99,7 @@ async fn try_set_up(
             .map_err(PodError::Network)?;
     }
 
-    step("making files and namespaces").await;
+    tell("making files and namespaces").await;
     let labels = services.sandbox_labels(record);
     let label = labels.map(|labels| labels.mount.to_string());
     let files_made = {
@@ -113,7 +114,7 @@ async fn try_set_up(
 
     let mut attachment = None;
     if let Some(pod) = network {
-        step("adding the pod to the network").await;
+        tell("adding the pod to the network").await;
         attachment = Some(
             services
                 .network
@@ -127,13 +128,14 @@ async fn try_set_up(
         .map(Attachment::addresses)
         .unwrap_or_default();
     make_hosts(services, id, spec, &ips).await?;
+    step::reached(Step::HostsWritten);
     if let Some(label) = label {
         label_files(services, id, label).await?;
     }
 
     let mut infra = None;
     if spec.namespaces.pid == PidMode::Pod {
-        step("starting the infra process").await;
+        tell("starting the infra process").await;
         infra = Some(infra::start(services, id, record).await?);
     }
     Ok(PodUp { attachment, infra })
@@ -168,11 +170,13 @@ fn make_files(
         .mode(0o711)
         .create(&dir)
         .map_err(failed("making directory", &dir))?;
+    step::reached(Step::SandboxDirectoryMade);
     let host = host_resolver(spec).map_err(failed("reading", Path::new(RESOLV_CONF)))?;
     let resolv = files::resolv_conf(spec.dns.as_ref(), &host).map_err(PodError::Contents)?;
     write(&dir.join("resolv.conf"), &resolv, owner)?;
     let name = files::hostname(&hostname(spec)).map_err(PodError::Contents)?;
     write(&dir.join("hostname"), name.as_bytes(), owner)?;
+    step::reached(Step::SandboxFilesWritten);
     if spec.namespaces.ipc == Shared::Pod {
         let shm = dir.join("shm");
         fs::DirBuilder::new()
@@ -189,6 +193,7 @@ fn make_files(
         }
         mount::mount_at("tmpfs", &shm, flags, &options)
             .map_err(failed("mounting a tmpfs on", &shm))?;
+        step::reached(Step::ShmMounted);
     }
     Ok(())
 }

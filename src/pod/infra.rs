@@ -19,6 +19,7 @@ use crate::{
         spec::{self, InfraInput, NamespacePaths},
     },
     services::Services,
+    step::{self, Step},
     sys::elf,
 };
 
@@ -78,6 +79,7 @@ fn write_bundle(
             .mode(mode)
             .create(&dir)
             .map_err(failed("making directory", &dir))?;
+        step::reached(Step::ContainerDirectoryMade);
     }
     let spec = &record.spec;
     // The runtime makes mount points there as the root user of the pod.

@@ -5,7 +5,12 @@ use std::{io, path::Path};
 use serde::{Deserialize, Serialize};
 
 use super::spec::PodSpec;
-use crate::{container::spec::Resources, oci::node::CgroupVersion, sys::cgroup};
+use crate::{
+    container::spec::Resources,
+    oci::node::CgroupVersion,
+    step::{self, Step},
+    sys::cgroup,
+};
 
 /// Period that counts where a request names none, in microseconds: the kernel's own default.
 const PERIOD: u64 = 100_000;
@@ -176,6 +181,7 @@ fn write(group: &Path, setting: &Setting) -> Result<(), LimitsError> {
     let dir = cgroup::make(group, controller)
         .map_err(failed)?
         .ok_or(LimitsError::NoController(controller))?;
+    step::reached(Step::PodCgroupMade);
     let below = || LimitsError::BelowUsage {
         limit: value.clone(),
     };

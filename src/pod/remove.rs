@@ -9,7 +9,12 @@ use super::{
     record::PodRecord,
     stop,
 };
-use crate::{id::Id, monitor::Monitor, services::Services};
+use crate::{
+    id::Id,
+    monitor::Monitor,
+    services::Services,
+    step::{self, Step},
+};
 
 /// Stops what runs, removes the containers and then the sandbox's files and cgroup.
 pub(super) async fn remove(
@@ -42,11 +47,12 @@ pub(super) async fn files(
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
                     return Err(failed("removing", &dir)(e));
                 }
-                _ => {}
+                _ => step::reached(Step::SandboxDirectoryRemoved),
             }
         }
         if let Some(cgroup) = services.own_pod_cgroup(&id, &record.spec) {
             crate::sys::cgroup::remove(&cgroup).map_err(failed("removing cgroup", &cgroup))?;
+            step::reached(Step::PodCgroupRemoved);
         }
         Ok(())
     })

@@ -16,6 +16,7 @@ use crate::{
     id::Id,
     monitor::Monitor,
     services::Services,
+    step::{self, Step},
     sys::{mount, namespaces},
 };
 
@@ -74,9 +75,9 @@ async fn release_namespaces(services: &Arc<Services>, id: &Id) -> Result<(), Pod
         .map_err(PodError::Namespaces);
     let shm = services.layout.sandbox(id).join("shm");
     let shm = tokio::task::spawn_blocking(move || {
-        mount::detach_all(&shm)
-            .map(drop)
-            .map_err(failed("unmounting", &shm))
+        mount::detach_all(&shm).map_err(failed("unmounting", &shm))?;
+        step::reached(Step::ShmUnmounted);
+        Ok(())
     })
     .await
     .map_err(|e| PodError::Panicked(e.to_string()))?;

@@ -17,6 +17,7 @@ use super::stream::HashedStream;
 use super::tar::{TarError, TarReader};
 use super::unpack::{self, UnpackError};
 use super::{Inner, Storage, settle};
+use crate::step::{self, Step};
 
 /// A layer unpacked and verified, not yet in its place. Dropping it deletes it.
 #[derive(Debug)]
@@ -107,6 +108,7 @@ impl Storage {
             placed: false,
         };
         let (diff, attic) = make_staging(&dir).map_err(fail("make the staging directory"))?;
+        step::reached(Step::StagingMade);
         let unpack = |source| StorageError::Unpack {
             chain,
             source: Box::new(source),
@@ -134,6 +136,7 @@ impl Storage {
         staged.info.opaque = unpacked.opaque_top;
         staged.implicit = unpacked.implicit;
         staged.whiteouts = unpacked.whiteouts;
+        step::reached(Step::LayerUnpacked);
         Ok(staged)
     }
 
@@ -178,6 +181,7 @@ impl Storage {
                     step: "sync the file system",
                     source: e.into(),
                 })?;
+            step::reached(Step::LayersSynced);
         }
         let mut infos = Vec::with_capacity(ready.len());
         for staged in &mut ready {
@@ -189,6 +193,7 @@ impl Storage {
                 step: "sync the directory of layers",
                 source: e.into(),
             })?;
+            step::reached(Step::LayersDirectorySynced);
         }
         Ok(infos)
     }
@@ -259,6 +264,7 @@ impl Storage {
             source,
         })?;
         staged.placed = true;
+        step::reached(Step::LayerPlaced);
         state.layers.insert(chain, staged.info.clone());
         Ok(staged.info.clone())
     }
@@ -281,6 +287,7 @@ impl Storage {
                 chain: *chain,
                 source,
             })?;
+        step::reached(Step::LayerTrashed);
         state.layers.remove(chain);
         Ok(())
     }

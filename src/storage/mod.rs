@@ -41,6 +41,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::de::DeserializeOwned;
 
 use crate::causes::whole;
+use crate::step::{self, Step};
 use crate::sys::exclusive;
 pub use crate::sys::rooted as path;
 pub use compression::Compression;
@@ -118,6 +119,7 @@ impl Storage {
         for entry in std::fs::read_dir(layout.staging()).map_err(at(&layout.staging()))? {
             let entry = entry.map_err(at(&layout.staging()))?;
             trash.take(&entry.path()).map_err(at(&entry.path()))?;
+            step::reached(Step::StagingSwept);
         }
         let (method, unmapped) = probe(&layout)?;
         let mut set_aside = Vec::new();
@@ -248,7 +250,10 @@ fn load(
     let unborn = |path: &Path, e: io::Error| match e.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => trash
             .take(path)
-            .map(|_| None)
+            .map(|_| {
+                step::reached(Step::UnbornSwept);
+                None
+            })
             .map_err(|e| (path.to_owned(), e)),
         _ => Ok(Some(e.to_string())),
     };

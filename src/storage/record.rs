@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::{ChainId, DiffId};
 use crate::id::Id;
 use crate::id_map::UserMappings;
+use crate::step::{self, Step};
 
 /// The version of every record written here; a record of a later one is not read.
 const VERSION: u32 = 1;
@@ -112,7 +113,10 @@ pub(crate) fn write<T: Serialize>(path: &Path, record: &T) -> io::Result<()> {
     })?;
     let staged = path.with_extension("new");
     File::create(&staged)?.write_all(&json)?;
-    std::fs::rename(&staged, path)
+    step::reached(Step::StorageRecordStaged);
+    std::fs::rename(&staged, path)?;
+    step::reached(Step::StorageRecorded);
+    Ok(())
 }
 
 /// Reads a record.

@@ -11,6 +11,7 @@ use super::overlay::{MAX_LAYERS, Overlay};
 use super::record::{self, RootfsOptions, RootfsRecord};
 use super::{Inner, Storage};
 use crate::id::Id;
+use crate::step::{self, Step};
 use crate::sys::mount;
 
 /// A mounted root file system.
@@ -134,6 +135,7 @@ impl Inner {
                 mapped::hand_over(&upper, users).map_err(fail("own the top directory"))?;
             }
         }
+        step::reached(Step::UpperMade);
         let path = dir.join("rootfs.json");
         record::write(&path, record).map_err(|source| StorageError::WriteRecord { path, source })
     }
@@ -174,6 +176,7 @@ impl Inner {
             users: record.options.users.clone(),
         };
         overlay.mount(target, self.method).map_err(fail)?;
+        step::reached(Step::RootfsMounted);
         Ok(rootfs)
     }
 
@@ -190,6 +193,7 @@ impl Inner {
                 target: target.clone(),
                 source,
             })?;
+            step::reached(Step::RootfsUnmounted);
         }
         self.trash
             .take(&self.layout.container(container))
@@ -197,6 +201,7 @@ impl Inner {
                 container: container.clone(),
                 source,
             })?;
+        step::reached(Step::RootfsTrashed);
         let mut state = self.state();
         state.containers.remove(container);
         state.uppers.remove(container);

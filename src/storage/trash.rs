@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
 
+use crate::step::{self, Step};
+
 /// A directory whose content a thread deletes.
 #[derive(Debug)]
 pub(crate) struct Trash {
@@ -29,8 +31,11 @@ impl Trash {
                 .name("storage-trash".into())
                 .spawn(move || {
                     loop {
-                        if let Err(e) = empty(&dir, &stop) {
-                            tracing::warn!(dir = %dir.display(), error = %e, "deleting failed; it is tried again with the next");
+                        match empty(&dir, &stop) {
+                            Ok(()) => step::reached(Step::TrashEmptied),
+                            Err(e) => {
+                                tracing::warn!(dir = %dir.display(), error = %e, "deleting failed; it is tried again with the next");
+                            }
                         }
                         if woken.recv().is_err() {
                             return;

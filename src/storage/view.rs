@@ -11,6 +11,7 @@ use super::error::StorageError;
 use super::overlay::Overlay;
 use super::record::{self, ViewOptions, ViewRecord};
 use super::{Inner, Storage};
+use crate::step::{self, Step};
 use crate::sys::{mount, rooted};
 
 impl Storage {
@@ -120,16 +121,20 @@ impl Inner {
         };
         if is_top(&record.sub_path) {
             fs::create_dir_all(target).map_err(fail)?;
-            return overlay.mount(target, self.method).map_err(fail);
+            overlay.mount(target, self.method).map_err(fail)?;
+            step::reached(Step::ViewMounted);
+            return Ok(());
         }
         // Only a part of an attached mount can be cloned on every kernel.
         let whole = dir.join("whole");
         fs::create_dir_all(&whole).map_err(fail)?;
         if !mount::is_mountpoint(&whole).map_err(fail)? {
             overlay.mount(&whole, self.method).map_err(fail)?;
+            step::reached(Step::WholeMounted);
         }
         let mounted = mount_part(&whole, record);
         unmount(&whole)?;
+        step::reached(Step::WholeUnmounted);
         mounted
     }
 
@@ -145,6 +150,7 @@ impl Inner {
         let record = self.state().views.get(key).cloned();
         if let Some(record) = &record {
             unmount(&record.target)?;
+            step::reached(Step::ViewUnmounted);
         }
         let dir = self.layout.view(key);
         unmount(&dir.join("whole"))?;
@@ -181,7 +187,9 @@ fn mount_part(whole: &Path, record: &ViewRecord) -> Result<(), StorageError> {
         fs::File::create_new(target).map_err(fail)?;
     }
     let clone = mount::clone_tree(part.as_fd()).map_err(fail)?;
-    mount::attach(clone.as_fd(), target).map_err(fail)
+    mount::attach(clone.as_fd(), target).map_err(fail)?;
+    step::reached(Step::ViewMounted);
+    Ok(())
 }
 
 fn unmount(target: &Path) -> Result<(), StorageError> {

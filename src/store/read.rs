@@ -12,6 +12,7 @@ use super::{
     format::{self, Decoded, FormatError},
     writer::{NOTE, RECORD, STAGED},
 };
+use crate::step::{self, Step};
 
 /// Largest record that is read: far beyond any lawful one.
 const MAX_RECORD: u64 = 16 << 20;
@@ -46,6 +47,7 @@ pub(super) fn files_by_id(dir: &Path) -> io::Result<BTreeMap<String, Files>> {
             found.entry(id.to_owned()).or_default().note = true;
         } else if name.ends_with(STAGED) {
             let _ = fs::remove_file(entry.path());
+            step::reached(Step::StagedRecordSwept);
         }
     }
     Ok(found)

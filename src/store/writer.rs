@@ -13,6 +13,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{StoreError, format};
+use crate::step::{self, Written};
 
 /// Ending of a file that is not yet a record.
 pub(super) const STAGED: &str = ".staged";
@@ -119,9 +120,13 @@ fn write_batch(batch: Vec<Job>) {
     }
     let dirs: BTreeSet<&Path> = sync.iter().filter_map(|p| p.parent()).collect();
     for dir in dirs {
-        if let Err(e) = File::open(dir).and_then(|d| d.sync_all()) {
-            for path in sync.iter().filter(|p| p.parent() == Some(dir)) {
-                outcome.insert(path.clone(), Err(copy(&e)));
+        let synced = File::open(dir).and_then(|d| d.sync_all());
+        for path in sync.iter().filter(|p| p.parent() == Some(dir)) {
+            match &synced {
+                Ok(()) => step::written(path, Written::RecordSynced),
+                Err(e) => {
+                    outcome.insert(path.clone(), Err(copy(e)));
+                }
             }
         }
     }
@@ -140,7 +145,8 @@ fn write_batch(batch: Vec<Job>) {
 
 /// Replaces a record durably, but for its directory, and drops the note over the one before.
 fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace(path, bytes, true)?;
+    replace(path, bytes, Durability::PowerCut)?;
+    step::written(path, Written::Recorded);
     // A note that stays is over another record than this, and so says nothing.
     unlink(&path.with_extension(&NOTE[1..]))
 }
@@ -156,10 +162,12 @@ fn note(path: &Path, bytes: &[u8]) -> io::Result<()> {
     };
     let over = format::checksum_of(&head[..read]);
     let bytes = format::as_note(bytes, over);
-    replace(&path.with_extension(&NOTE[1..]), &bytes, false)
+    replace(&path.with_extension(&NOTE[1..]), &bytes, Durability::Crash)?;
+    step::written(path, Written::Noted);
+    Ok(())
 }
 
-fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
+fn replace(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
     let mut staged = path.as_os_str().to_owned();
     staged.push(STAGED);
     let staged = PathBuf::from(staged);
@@ -177,8 +185,12 @@ fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
             other => other?,
         };
         file.write_all(bytes)?;
-        if durable {
-            file.sync_data()?;
+        match durability {
+            Durability::PowerCut => {
+                file.sync_data()?;
+                step::written(path, Written::RecordStaged);
+            }
+            Durability::Crash => step::written(path, Written::NoteStaged),
         }
         fs::rename(&staged, path)
     })();
@@ -200,6 +212,7 @@ fn create(path: &Path) -> io::Result<File> {
 /// The record first: a note alone says nothing.
 fn delete(path: &Path) -> io::Result<()> {
     unlink(path)?;
+    step::written(path, Written::Forgotten);
     unlink(&path.with_extension(&NOTE[1..]))
 }
 

@@ -24,7 +24,10 @@ use super::{
     sysctl::{Scope, Sysctl, SysctlError},
     users::{Users, UsersError},
 };
-use crate::id_map::UserMappings;
+use crate::{
+    id_map::UserMappings,
+    step::{self, Step},
+};
 
 /// `f_type` of the file system that namespaces are files of.
 const NSFS_MAGIC: i64 = 0x6e73_6673;
@@ -318,7 +321,7 @@ impl Plan {
     fn run(&self) -> Result<(), NamespaceError> {
         // Not recursive: whoever finds the directory there did not make it, and must not undo it.
         match DirBuilder::new().mode(0o700).create(&self.dir) {
-            Ok(()) => {}
+            Ok(()) => step::reached(Step::PinsDirectoryMade),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(NamespaceError::Exists(self.dir.clone()));
             }
@@ -353,6 +356,7 @@ impl Plan {
             }
             Some(mappings) => Some(self.enter(mappings, flags)?),
         };
+        step::reached(Step::NamespacesMade);
         if let Some(hostname) = &self.hostname {
             nix::unistd::sethostname(hostname).map_err(|e| NamespaceError::SetHostname {
                 hostname: hostname.clone(),
@@ -402,13 +406,16 @@ impl Plan {
                 path: path.clone(),
                 source,
             })?;
+        step::reached(Step::PinPlaced);
         let none = None::<&Path>;
         nix::mount::mount(Some(from), &path, none, MsFlags::MS_BIND, none).map_err(|e| {
             NamespaceError::Mount {
                 path,
                 source: e.into(),
             }
-        })
+        })?;
+        step::reached(Step::NamespacePinned);
+        Ok(())
     }
 }
 
@@ -416,9 +423,13 @@ fn unpin_blocking(dir: &Path) -> Result<(), NamespaceError> {
     for kind in Namespace::ALL {
         let path = dir.join(kind.file_name());
         detach(&path)?;
+        step::reached(Step::NamespaceUnpinned);
         remove(&path, fs::remove_file(&path))?;
+        step::reached(Step::PinRemoved);
     }
-    remove(dir, fs::remove_dir(dir))
+    remove(dir, fs::remove_dir(dir))?;
+    step::reached(Step::PinsDirectoryRemoved);
+    Ok(())
 }
 
 /// Unmounts all that is mounted on `path`.

@@ -27,6 +27,10 @@ pub(crate) struct Leftovers {
     pub(crate) ipam: PathBuf,
     /// IDs the daemon gave out.
     pub(crate) ids: BTreeSet<String>,
+    /// Sockets that are the daemon's own, whatever pods there are.
+    pub(crate) sockets: Vec<PathBuf>,
+    /// The packet filter's table of host ports.
+    pub(crate) table: String,
 }
 
 impl Leftovers {
@@ -54,6 +58,7 @@ impl Leftovers {
                 );
             }
         }
+        found.extend(self.sockets_bound());
         found.extend(self.links().await);
         found.extend(self.rules().await);
         for entry in files_below(&self.ipam) {
@@ -73,6 +78,18 @@ impl Leftovers {
         found
     }
 
+    /// Sockets that somebody still holds, by the paths they were bound to.
+    fn sockets_bound(&self) -> BTreeSet<String> {
+        let table = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+        table
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(7).map(Path::new))
+            .filter(|path| path.starts_with(&self.scratch))
+            .filter(|path| !self.sockets.iter().any(|own| own == path))
+            .map(|path| format!("socket {}", path.display()))
+            .collect()
+    }
+
     async fn links(&self) -> Vec<String> {
         let shown = run(&["ip", "-o", "link", "show", "master", &self.bridge]).await;
         shown
@@ -86,6 +103,9 @@ impl Leftovers {
         let mut found = Vec::new();
         let listed = run(&["nft", "list", "ruleset"]).await.stdout;
         let legacy = run(&["iptables-legacy-save"]).await.stdout;
+        if listed.contains(&format!("table inet {} ", self.table)) {
+            found.push(format!("table {}", self.table));
+        }
         for line in listed.lines().chain(legacy.lines()) {
             if line.contains(&self.network) || self.ids.iter().any(|id| line.contains(id)) {
                 found.push(format!("rule {}", line.trim()));
@@ -96,7 +116,7 @@ impl Leftovers {
 }
 
 /// Every entry below a directory, links not followed.
-fn files_below(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn files_below(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let Ok(entries) = std::fs::read_dir(dir) else {
         return found;

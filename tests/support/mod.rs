@@ -12,6 +12,7 @@ mod oci;
 mod poll;
 mod registry;
 mod scratch;
+mod steps;
 mod stream;
 mod talk;
 

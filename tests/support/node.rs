@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::Mutex,
+    time::{Duration, Instant},
 };
 
 use corten::cri::api::{
@@ -16,6 +17,7 @@ use futures_util::FutureExt;
 use hyper_util::rt::TokioIo;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use sha2::{Digest, Sha256};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
@@ -41,6 +43,8 @@ pub(crate) struct Options {
     pub(crate) left_open: Option<PathBuf>,
     /// What it leaves is the test's own concern.
     pub(crate) leftovers_allowed: bool,
+    /// Its steps can be traced, and it can be killed at any of them.
+    pub(crate) steps: bool,
 }
 
 /// A running daemon.
@@ -79,7 +83,7 @@ pub(crate) async fn node_with(options: Options, body: impl AsyncFnOnce(&Node)) {
 impl Node {
     fn prepare(options: Options) -> Self {
         let scratch = Scratch::new();
-        for dir in ["cni", "logs", "config.d"] {
+        for dir in ["cni", "logs", "config.d", "steps"] {
             scratch.dir(dir);
         }
         let socket = scratch.join("corten.sock");
@@ -108,10 +112,15 @@ impl Node {
 
     /// Writes the usual network configuration.
     pub(crate) fn configure_network(&self) {
+        self.configure_network_by("bridge");
+    }
+
+    /// The same with another plugin in place of the bridge's.
+    pub(crate) fn configure_network_by(&self, plugin: &str) {
         let (a, b) = self.subnet;
         let list = serde_json::json!({
             "cniVersion": "1.0.0", "name": self.network_name(), "plugins": [{
-                "type": "bridge", "bridge": self.bridge(), "isGateway": true, "ipMasq": true,
+                "type": plugin, "bridge": self.bridge(), "isGateway": true, "ipMasq": true,
                 "hairpinMode": true, "ipam": {
                     "type": "host-local", "dataDir": self.scratch.join("ipam"),
                     "ranges": [[{"subnet": format!("10.{a}.{b}.0/24")}],
@@ -194,8 +203,20 @@ impl Node {
         command
     }
 
-    /// Starts the daemon and waits until it answers.
-    pub(crate) async fn start(&self) {
+    /// Starts the daemon and waits until it answers; gives how long that took.
+    pub(crate) async fn start(&self) -> Duration {
+        let answered = match self.start_or_die().await {
+            Ok(answered) => answered,
+            Err(status) => panic!("the daemon ended with {status} at its start"),
+        };
+        if !self.options.no_network {
+            until("the network is ready", async || self.network_ready().await).await;
+        }
+        answered
+    }
+
+    /// Starts the daemon and waits until it answers, or ends before that.
+    pub(crate) async fn start_or_die(&self) -> Result<Duration, ExitStatus> {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -205,6 +226,10 @@ impl Node {
         if let Some(path) = &self.options.left_open {
             command = leaving_open(path, &command);
         }
+        if self.options.steps {
+            command.env(corten::step::VARIABLE, self.scratch.join("steps"));
+        }
+        let began = Instant::now();
         let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -212,17 +237,16 @@ impl Node {
             .spawn()
             .unwrap_or_else(|e| panic!("starting {command:?}: {e}"));
         *self.child.lock().unwrap() = Some(child);
-        until("the daemon answers", async || {
+        until_some("the daemon answers", async || {
             if let Some(status) = self.exited() {
-                panic!("the daemon ended with {status} at its start");
+                self.child.lock().unwrap().take();
+                return Some(Err(status));
             }
             let request = api::VersionRequest::default();
-            self.runtime().version(request).await.is_ok()
+            let answer = self.runtime().version(request).await;
+            answer.is_ok().then(|| Ok(began.elapsed()))
         })
-        .await;
-        if !self.options.no_network {
-            until("the network is ready", async || self.network_ready().await).await;
-        }
+        .await
     }
 
     /// Whether the daemon reports its network as ready.
@@ -247,6 +271,22 @@ impl Node {
     fn exited(&self) -> Option<ExitStatus> {
         let mut child = self.child.lock().unwrap();
         child.as_mut()?.try_wait().unwrap()
+    }
+
+    /// Waits for the daemon to be killed, but not for long; says whether it was.
+    pub(crate) async fn killed(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.exited() {
+                assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "{status}");
+                self.child.lock().unwrap().take();
+                return true;
+            }
+            if Instant::now() > deadline {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// The daemon's process ID.
@@ -317,6 +357,13 @@ impl Node {
         self.cli_fed(&["load"], Some(archive)).await.ok();
     }
 
+    /// The packet filter's table of host ports, which has the root's name in a short form.
+    fn filter_table(&self) -> String {
+        let hash = Sha256::digest(self.root().as_os_str().as_encoded_bytes());
+        let tag: String = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("corten_{tag}")
+    }
+
     /// What of its pods and containers is still on the machine.
     pub(crate) async fn leftovers(&self) -> Vec<String> {
         let daemon = self.child.lock().unwrap().as_ref().map(Child::id);
@@ -329,21 +376,23 @@ impl Node {
             network: self.network_name(),
             ipam: self.scratch.join("ipam"),
             ids: self.ids.lock().unwrap().clone(),
+            sockets: vec![self.socket()],
+            table: self.filter_table(),
         };
         search.find(daemon.as_slice()).await
     }
 
     /// Waits until nothing of its pods and containers is left.
     pub(crate) async fn nothing_left(&self) {
-        let deadline = std::time::Instant::now() + patience();
+        let deadline = Instant::now() + patience();
         loop {
             let left = self.leftovers().await;
             if left.is_empty() {
                 return;
             }
-            let late = std::time::Instant::now() > deadline;
+            let late = Instant::now() > deadline;
             assert!(!late, "left behind:\n{}", left.join("\n"));
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 

@@ -19,6 +19,7 @@ use super::conf::ConfList;
 use crate::{
     id::Id,
     network::{Attachment, PodNetwork},
+    step::{self, Step},
 };
 
 /// Largest record read.
@@ -189,6 +190,7 @@ impl Cache {
             for path in list(&dir)? {
                 if path.extension().is_some_and(|e| e == "tmp") {
                     remove(&path)?;
+                    step::reached(Step::NetworkRecordSwept);
                 }
             }
             Ok(Self { dir })
@@ -216,7 +218,8 @@ impl Cache {
         let bytes = encode(&path, intent)?;
         blocking(move || {
             remove(&stale)?;
-            let file = write(&path, &bytes)?;
+            let file = write(&path, &bytes, Step::NetworkIntentStaged)?;
+            step::reached(Step::NetworkIntentWritten);
             Ok(Begun { file, path })
         })
         .await
@@ -226,7 +229,12 @@ impl Cache {
     pub async fn finish(&self, id: &Id, outcome: &Outcome) -> Result<(), CacheError> {
         let path = self.path(id, "result");
         let bytes = encode(&path, outcome)?;
-        blocking(move || write(&path, &bytes).map(drop)).await
+        blocking(move || {
+            write(&path, &bytes, Step::NetworkResultStaged)?;
+            step::reached(Step::NetworkResultWritten);
+            Ok(())
+        })
+        .await
     }
 
     /// What is known of a pod.
@@ -252,7 +260,10 @@ impl Cache {
         let (intent, result) = (self.path(id, "intent"), self.path(id, "result"));
         blocking(move || {
             remove(&result)?;
-            remove(&intent)
+            step::reached(Step::NetworkResultForgotten);
+            remove(&intent)?;
+            step::reached(Step::NetworkIntentForgotten);
+            Ok(())
         })
         .await
     }
@@ -304,7 +315,7 @@ fn encode(path: &Path, record: &impl Serialize) -> Result<Vec<u8>, CacheError> {
     })
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<File, CacheError> {
+fn write(path: &Path, bytes: &[u8], staged_as: Step) -> Result<File, CacheError> {
     let mut staged = path.as_os_str().to_owned();
     staged.push(".tmp");
     let staged = PathBuf::from(staged);
@@ -316,6 +327,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<File, CacheError> {
             .mode(0o600)
             .open(&staged)?;
         file.write_all(bytes)?;
+        step::reached(staged_as);
         fs::rename(&staged, path)?;
         Ok(file)
     };

@@ -10,7 +10,10 @@ use super::{
     plugin::{PluginError, Runner, Target, Verb, bad_answer},
     result::CniResult,
 };
-use crate::network::PodNetwork;
+use crate::{
+    network::PodNetwork,
+    step::{self, Step},
+};
 
 /// Name of the pod's link.
 pub const INTERFACE: &str = "eth0";
@@ -65,7 +68,9 @@ impl Chain<'_> {
             let previous = (!last.0.is_null()).then_some(&last.0);
             let conf = self.encode(plugin, Some(pod), previous, None)?;
             let target = target(pod, Some(&pod.netns), &args);
+            step::reached(Step::CniAddCalled);
             let output = self.call(plugin, Verb::Add, Some(target), &conf).await?;
+            step::reached(Step::CniAdded);
             last = self
                 .understand(&output)
                 .map_err(|source| self.failed(plugin, Verb::Add, source))?;
@@ -85,7 +90,9 @@ impl Chain<'_> {
         for plugin in self.conf.plugins.iter().rev() {
             let conf = self.encode(plugin, Some(pod), result, None)?;
             let target = target(pod, netns, &args);
+            step::reached(Step::CniDelCalled);
             self.call(plugin, Verb::Del, Some(target), &conf).await?;
+            step::reached(Step::CniDeleted);
         }
         Ok(())
     }

@@ -27,7 +27,10 @@ use super::{
     PodNetwork,
     process::{self, ProcessError},
 };
-use crate::id::Id;
+use crate::{
+    id::Id,
+    step::{self, Step},
+};
 use table::{PortTable, Rules};
 
 /// How long nft may take.
@@ -169,6 +172,7 @@ impl HostPorts {
             done => done?,
         }
         set_localnet(&rules.links, true)?;
+        step::reached(Step::LocalnetSet);
         locked(&self.opened).retain(|link| !closed.contains(link));
         *told = Told::Rules(rules);
         Ok(())
@@ -184,9 +188,11 @@ impl HostPorts {
         };
         let script = script::script(&self.name, rules);
         let env = [("PATH", PATH.to_owned())];
+        step::reached(Step::NftCalled);
         let output = process::run(&nft, &["-f", "-"], &env, script.as_bytes(), LIMIT)
             .await
             .map_err(HostPortError::Nft)?;
+        step::reached(Step::NftDone);
         match output.status.success() {
             true => Ok(()),
             false => Err(HostPortError::Refused(output.stderr)),
