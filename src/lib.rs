@@ -2,6 +2,7 @@
 //!
 //! The daemon serves the CRI on a unix socket; `docs/architecture.md` is the map of this crate.
 
+mod backoff;
 mod causes;
 pub mod cli;
 pub mod config;

@@ -108,6 +108,7 @@ pub(crate) fn intent(
         boot_id: services.boot_id.clone(),
         state: ContainerState::Creating,
         removing: false,
+        reaped: false,
         spec: Arc::new(spec),
     })
 }

@@ -42,6 +42,9 @@ pub struct ContainerRecord {
     pub state: ContainerState,
     /// Its removal has begun.
     pub removing: bool,
+    /// It has exited, and the runtime has nothing of it any more.
+    #[serde(default)]
+    pub reaped: bool,
 }
 
 /// Numeric identity of a process.

@@ -8,6 +8,8 @@ use std::{collections::HashSet, fs, io, path::Path, sync::Arc};
 use tracing::{info, warn};
 
 use crate::{
+    backoff::backoff,
+    causes::whole,
     container::remove,
     id::Id,
     pod::Recovered,
@@ -15,81 +17,126 @@ use crate::{
     sys::{mount, namespaces},
 };
 
-/// What exists without a record, by the kind of thing.
+/// A kind of thing that carries the ID of a pod or container.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Container,
+    MappedVolumes,
+    DurableDirectory,
+    Namespaces,
+    SandboxDirectory,
+}
+
+/// What exists without a record.
 pub(super) struct Leftovers {
-    pods: HashSet<Id>,
-    bundles: Vec<Id>,
-    durable: Vec<Id>,
-    rootfs: Vec<Id>,
-    mapped: Vec<Id>,
-    namespaces: Vec<Id>,
-    sandboxes: Vec<Id>,
+    containers: Vec<(Kind, Id)>,
+    /// The sandboxes that are on record, until the network was compared with them.
+    network: Option<HashSet<Id>>,
+    /// The last to go: network plugins may need the namespaces.
+    sandboxes: Vec<(Kind, Id)>,
 }
 
 /// Compares what exists with what is on record. To be done before the daemon serves: what it makes from then
 /// on is not left over.
 pub(super) fn find(services: &Services, recovered: &Recovered) -> Leftovers {
     let pods: HashSet<Id> = recovered.sandboxes.iter().cloned().collect();
-    let containers: HashSet<Id> = recovered.containers.iter().chain(&pods).cloned().collect();
+    let known: HashSet<Id> = recovered.containers.iter().chain(&pods).cloned().collect();
     let layout = &services.layout;
-    Leftovers {
-        bundles: unknown(&layout.bundles(), &containers),
-        durable: unknown(&layout.containers(), &containers),
-        rootfs: services
-            .storage
-            .rootfs_records()
-            .into_iter()
+    let mut containers = unknown(&layout.bundles(), &known);
+    let rootfs = services.storage.rootfs_records().into_iter();
+    containers.extend(
+        rootfs
             .map(|rootfs| rootfs.container)
-            .filter(|id| !containers.contains(id))
+            .filter(|id| !known.contains(id)),
+    );
+    let of = |kind, ids: Vec<Id>| ids.into_iter().map(move |id| (kind, id));
+    Leftovers {
+        containers: of(Kind::Container, containers)
+            .chain(of(
+                Kind::MappedVolumes,
+                unknown(&layout.mapped_volumes(), &known),
+            ))
+            .chain(of(
+                Kind::DurableDirectory,
+                unknown(&layout.containers(), &known),
+            ))
             .collect(),
-        mapped: unknown(&layout.mapped_volumes(), &containers),
-        namespaces: unknown(&layout.namespaces(), &pods),
-        sandboxes: unknown(&layout.sandboxes(), &pods),
-        pods,
+        sandboxes: of(Kind::Namespaces, unknown(&layout.namespaces(), &pods))
+            .chain(of(
+                Kind::SandboxDirectory,
+                unknown(&layout.sandboxes(), &pods),
+            ))
+            .collect(),
+        network: Some(pods),
     }
 }
 
-/// Removes what was left over, behind the daemon's other work.
-pub(super) fn remove_later(services: Arc<Services>, left: Leftovers) {
+/// Removes what was left over, behind the daemon's other work; what cannot be removed is tried again, for ever.
+pub(super) fn remove_later(services: Arc<Services>, mut left: Leftovers) {
     tokio::spawn(async move {
-        for id in left.bundles.iter().chain(&left.rootfs) {
-            remove_container(&services, id).await;
-        }
-        for id in &left.mapped {
-            if let Err(error) = remove::unmount_mapped(&services, id).await {
-                warn!(%id, %error, "id-mapped volumes of a container that is on no record stay");
+        for tries in 0.. {
+            left.containers = remove_all(&services, left.containers).await;
+            left.network = match left.network {
+                Some(pods) if !release_network(&services, &pods).await => Some(pods),
+                _ => None,
+            };
+            left.sandboxes = remove_all(&services, left.sandboxes).await;
+            if let Err(error) = services.images.collect().await {
+                warn!(error = %whole(&error), "layers that nothing uses stay");
             }
-        }
-        for id in &left.durable {
-            report(id, remove_dir(&services.layout.container(id)));
-        }
-        release_network(&services, &left.pods).await;
-        for id in &left.namespaces {
-            if let Err(error) = namespaces::unpin(&services.layout.sandbox_namespaces(id)).await {
-                warn!(%id, %error, "namespaces without a sandbox stay");
+            if left.containers.is_empty() && left.network.is_none() && left.sandboxes.is_empty() {
+                return;
             }
-        }
-        for id in &left.sandboxes {
-            let dir = services.layout.sandbox(id);
-            report(
-                id,
-                mount::detach_all(&dir.join("shm")).and_then(|_| remove_dir(&dir)),
-            );
-        }
-        if let Err(error) = services.images.collect().await {
-            warn!(%error, "layers that nothing uses stay");
+            let again_in = backoff(tries);
+            warn!(?again_in, "something that is on no record stays");
+            tokio::time::sleep(again_in).await;
         }
     });
 }
 
-async fn release_network(services: &Services, pods: &HashSet<Id>) {
+/// Removes one after another and gives what stays.
+async fn remove_all(services: &Arc<Services>, left: Vec<(Kind, Id)>) -> Vec<(Kind, Id)> {
+    let mut staying = Vec::new();
+    for (kind, id) in left {
+        info!(%id, ?kind, "removing what is on no record");
+        if let Err(error) = remove(services, kind, &id).await {
+            warn!(%id, ?kind, error = %whole(&*error), "what is on no record stays");
+            staying.push((kind, id));
+        }
+    }
+    staying
+}
+
+async fn remove(services: &Arc<Services>, kind: Kind, id: &Id) -> Result<(), Reason> {
+    let layout = &services.layout;
+    match kind {
+        Kind::Container => remove_container(services, id).await,
+        Kind::MappedVolumes => Ok(remove::unmount_mapped(services, id).await?),
+        Kind::DurableDirectory => Ok(remove_dir(&layout.container(id))?),
+        Kind::Namespaces => Ok(namespaces::unpin(&layout.sandbox_namespaces(id)).await?),
+        Kind::SandboxDirectory => {
+            mount::detach_all(&layout.sandbox(id).join("shm"))?;
+            Ok(remove_dir(&layout.sandbox(id))?)
+        }
+    }
+}
+
+/// Why something stays: it is only ever told.
+type Reason = Box<dyn std::error::Error + Send + Sync>;
+
+/// Whether nothing of the network is left that belongs to no sandbox on record.
+async fn release_network(services: &Services, pods: &HashSet<Id>) -> bool {
     match services.network.gc(&pods.iter().cloned().collect()).await {
         Ok(report) => {
-            for (id, error) in report.failed {
-                warn!(%id, %error, "the network of a sandbox that is on no record stays");
+            for (id, error) in &report.failed {
+                warn!(%id, error = %whole(error), "the network of a sandbox that is on no record stays");
             }
+            report.failed.is_empty()
         }
-        Err(error) => warn!(%error, "the network was not compared with the records"),
+        Err(error) => {
+            warn!(error = %whole(&error), "the network was not compared with the records");
+            false
+        }
     }
 }
 
@@ -104,38 +151,22 @@ fn unknown(dir: &Path, known: &HashSet<Id>) -> Vec<Id> {
         .collect()
 }
 
-async fn remove_container(services: &Services, id: &Id) {
-    info!(%id, "removing a container that is on no record");
+async fn remove_container(services: &Services, id: &Id) -> Result<(), Reason> {
     // Which handler made it is not known any more; one that knows nothing of it has nothing to do.
     for (_, handler) in services.handlers.iter() {
-        if let Ok(handler) = handler
-            && let Err(error) = handler.delete(id).await
-        {
-            warn!(%id, %error, "a container that is on no record stays");
-            return;
+        if let Ok(handler) = handler {
+            handler.delete(id).await?;
         }
     }
-    if let Err(error) = remove::remove_views(services, id).await {
-        warn!(%id, %error, "a view of an image that is on no record stays");
-        return;
-    }
-    if let Err(error) = services.storage.remove_rootfs(id).await {
-        warn!(%id, %error, "a root file system that is on no record stays");
-        return;
-    }
+    remove::remove_views(services, id).await?;
+    services.storage.remove_rootfs(id).await?;
     services.images.release(id.as_str());
-    report(id, remove_dir(&services.layout.bundle(id)));
+    Ok(remove_dir(&services.layout.bundle(id))?)
 }
 
 fn remove_dir(dir: &Path) -> io::Result<()> {
     match fs::remove_dir_all(dir) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
-    }
-}
-
-fn report(id: &Id, result: io::Result<()>) {
-    if let Err(error) = result {
-        warn!(%id, %error, "a directory that is on no record stays");
     }
 }

@@ -9,9 +9,7 @@ mod ends;
 
 pub(super) use containers::gone_result as gone_container;
 
-use std::{
-    collections::BTreeMap, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
@@ -32,6 +30,7 @@ use super::{
     update,
 };
 use crate::{
+    backoff::backoff,
     causes::whole,
     container::{spec::ContainerMetadata, view::ContainerView},
     id::Id,
@@ -134,11 +133,7 @@ impl Actor {
             Msg::InfraEnded(reason) => self.change(PodEvent::Broke(reason)).await,
             Msg::Retry => {
                 if self.lane.running().is_none() {
-                    match self.record.state {
-                        PodState::Stopping { .. } => self.lane.submit(PodOp::Stop, None),
-                        PodState::Removing { .. } => self.lane.submit(PodOp::Remove, None),
-                        _ => {}
-                    }
+                    self.submit_teardown();
                     self.advance().await;
                 }
             }
@@ -233,6 +228,8 @@ impl Actor {
             }
             PodOutcome::Recovered(Ok(up)) => {
                 self.take_up(*up);
+                // What the last daemon had begun goes on by itself.
+                self.submit_teardown();
                 self.publish();
                 Ok(())
             }
@@ -409,6 +406,15 @@ impl Actor {
         }
     }
 
+    /// Queues the teardown that has begun, if one has.
+    fn submit_teardown(&mut self) {
+        match self.record.state {
+            PodState::Stopping { .. } => self.lane.submit(PodOp::Stop, None),
+            PodState::Removing { .. } => self.lane.submit(PodOp::Remove, None),
+            PodState::Creating | PodState::Ready | PodState::Broken { .. } | PodState::Stopped => {}
+        }
+    }
+
     fn answer(&mut self, result: PodResult) {
         for waiter in self.lane.finish() {
             let _ = waiter.send(result.clone());
@@ -521,11 +527,6 @@ impl Actor {
 /// How often a removal may fail while a request for the same name waits for it: some seconds. What a killed daemon
 /// left running, a network plugin for one, gets in its way for a moment.
 const PATIENCE: u32 = 3;
-
-/// Wait before the next try of a teardown that failed `tries` times before: 1 s to 1 min.
-fn backoff(tries: u32) -> Duration {
-    Duration::from_secs((1u64 << tries.min(6)).min(60))
-}
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     panic

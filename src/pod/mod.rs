@@ -40,6 +40,8 @@ use self::{
 pub use table::Table;
 
 use crate::{
+    backoff::backoff,
+    causes::whole,
     container::{
         LiveContainer,
         error::ContainerError,
@@ -157,17 +159,20 @@ impl Pods {
     fn remove_orphan(&self, id: Id, record: ContainerRecord) {
         let services = self.services.clone();
         tokio::spawn(async move {
-            let removed = crate::container::remove::remove(&services, &id, &record, None).await;
-            let result = match removed {
-                Ok(_) => services
-                    .store
-                    .delete::<ContainerRecord>(id.as_str())
-                    .await
-                    .map_err(ContainerError::Record),
-                Err(e) => Err(e),
-            };
-            if let Err(error) = result {
-                warn!(container = %id, %error, "orphan stays until the next start");
+            for tries in 0.. {
+                let removed = crate::container::remove::remove(&services, &id, &record, None).await;
+                let result = match removed {
+                    Ok(_) => services
+                        .store
+                        .delete::<ContainerRecord>(id.as_str())
+                        .await
+                        .map_err(ContainerError::Record),
+                    Err(e) => Err(e),
+                };
+                let Err(error) = result else { return };
+                let again_in = backoff(tries);
+                warn!(container = %id, error = %whole(&error), ?again_in, "an orphan cannot be removed");
+                tokio::time::sleep(again_in).await;
             }
         });
     }

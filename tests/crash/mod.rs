@@ -3,3 +3,4 @@
 mod full;
 mod machine;
 mod restart;
+mod unfinished;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tokio::{sync::oneshot, time::Instant};
 use tracing::{Instrument, error, info, warn};
 
-use super::{Actor, backoff, panic_text};
+use super::{Actor, panic_text};
 use crate::{
+    backoff::backoff,
     causes::whole,
     container::{
         End, LiveContainer, adopt,
@@ -390,7 +391,7 @@ impl Actor {
             ContainerOutcome::Updated(Err(error)) => Err(error),
             ContainerOutcome::Reaped(result) => {
                 match &result {
-                    Ok(()) => self.quiet(id),
+                    Ok(()) => self.reaped(id).await,
                     Err(error) => self.retry_container_later(id, error),
                 }
                 result
@@ -495,7 +496,7 @@ impl Actor {
                 }
             }
             Adoption::Ended(end) => self.container_ended(id, end).await,
-            Adoption::Settled => {}
+            Adoption::Settled => self.reap_settled(id),
             Adoption::Unfinished => {
                 self.unname(id);
                 if let Some(slot) = self.containers.get_mut(id) {
@@ -553,7 +554,7 @@ impl Actor {
         self.names.retain(|_, named| named != id);
     }
 
-    fn quiet(&mut self, id: &Id) {
+    pub(super) fn quiet(&mut self, id: &Id) {
         if let Some(slot) = self.containers.get_mut(id) {
             slot.tries = 0;
             slot.trouble = None;
@@ -617,7 +618,7 @@ impl Actor {
         }
     }
 
-    async fn note(&mut self, id: &Id) {
+    pub(super) async fn note(&mut self, id: &Id) {
         let Some(slot) = self.containers.get(id) else {
             return;
         };

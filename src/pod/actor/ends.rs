@@ -61,6 +61,24 @@ impl Actor {
         self.end(id, end).await;
     }
 
+    /// Has the runtime forget what had exited before the daemon started, unless it is known to have done so.
+    pub(super) fn reap_settled(&mut self, id: &Id) {
+        if let Some(slot) = self.containers.get_mut(id)
+            && !slot.record.reaped
+        {
+            slot.lane.submit(ContainerOp::Reap, None);
+        }
+    }
+
+    /// The runtime has nothing of a container any more.
+    pub(super) async fn reaped(&mut self, id: &Id) {
+        if let Some(slot) = self.containers.get_mut(id) {
+            slot.record.reaped = true;
+        }
+        self.note(id).await;
+        self.quiet(id);
+    }
+
     async fn end(&mut self, id: &Id, end: End) {
         let Some(slot) = self.containers.get_mut(id) else {
             return;

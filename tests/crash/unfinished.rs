@@ -1,0 +1,141 @@
+//! What a killed daemon had begun goes on by itself once it is started again: nobody has to ask for it.
+
+use corten::cri::api::{ContainerState, NamespaceMode, PodSandboxState};
+
+use crate::support::{
+    Node, Options, container, namespaces, node_with, pod, pod_net, until,
+};
+
+fn with_steps() -> Options {
+    Options {
+        steps: true,
+        ..Options::default()
+    }
+}
+
+/// Has the daemon killed at a step of what `request` asks for, and starts it again.
+async fn killed_at(node: &Node, step: &str, request: impl Future) {
+    node.arm(step, 1);
+    request.await;
+    assert!(node.killed(crate::support::patience()).await, "{step}");
+    node.start().await;
+}
+
+/// A pod with a network and processes of its own, and a running container in it.
+async fn full(node: &Node, name: &str) -> (String, String) {
+    let mut config = pod_net(name);
+    namespaces(&mut config).pid = NamespaceMode::Pod as i32;
+    let pod = node.pod(&config).await;
+    let main = container("main", &["sleep", "1000000"]);
+    let id = node.launch(&pod, &config, &main).await;
+    (pod, id)
+}
+
+#[tokio::test]
+async fn a_sandbox_half_removed_is_removed() {
+    node_with(with_steps(), async |node| {
+        for step in ["sandbox-noted", "cni-del-called", "sandbox-forgotten"] {
+            let (pod, _) = full(node, step).await;
+            killed_at(node, step, node.remove_pod(&pod)).await;
+            until("it is gone", async || node.pods(None).await.is_empty()).await;
+            node.nothing_left().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sandbox_half_stopped_is_stopped() {
+    node_with(with_steps(), async |node| {
+        for step in ["sandbox-noted", "signal-sent", "cni-del-called"] {
+            let (pod, id) = full(node, step).await;
+            killed_at(node, step, node.stop_pod(&pod)).await;
+            let pins = node.runroot().join("ns").join(&pod);
+            let attached = node.root().join("cni").join(format!("{pod}.intent"));
+            until("its network and namespaces are gone", async || {
+                !pins.exists() && !attached.exists()
+            })
+            .await;
+            assert_eq!(
+                node.pod_status(&pod).await.state(),
+                PodSandboxState::SandboxNotready
+            );
+            let status = node.exit(&id).await;
+            assert_eq!((status.exit_code, status.reason.as_str()), (137, "Error"));
+            node.remove_all().await;
+            node.nothing_left().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_container_half_made_or_half_removed_is_removed() {
+    node_with(with_steps(), async |node| {
+        let config = pod("home");
+        let home = node.pod(&config).await;
+        let main = container("main", &["sleep", "1000000"]);
+        // Directories that are made with the first of their kind stay.
+        let first = node.launch(&home, &config, &main).await;
+        node.remove_container(&first).await.unwrap();
+        let mut before = node.files();
+        until("its files are deleted", async || {
+            let earlier = std::mem::replace(&mut before, node.files());
+            earlier == before && !before.iter().any(|path| path.contains("/trash/"))
+        })
+        .await;
+        for step in ["rootfs-mounted", "monitor-detached", "monitor-answered"] {
+            killed_at(node, step, node.try_create(&home, &config, &main)).await;
+            until("nothing is left of it", async || node.files() == before).await;
+        }
+        for step in ["container-noted", "runtime-deleted", "rootfs-unmounted"] {
+            let id = node.launch(&home, &config, &main).await;
+            killed_at(node, step, node.remove_container(&id)).await;
+            until("nothing is left of it", async || node.files() == before).await;
+            assert!(node.containers(None).await.is_empty());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_runtime_forgets_what_has_ended() {
+    node_with(with_steps(), async |node| {
+        let (_, _, id) = node.idle("ended").await;
+        let known = || {
+            let files = node.files();
+            files
+                .iter()
+                .any(|path| path.contains("/runtimes/") && path.ends_with(&id))
+        };
+        assert!(known());
+        killed_at(node, "container-noted", node.stop_container(&id, 0)).await;
+        until("the runtime has forgotten it", async || !known()).await;
+        assert_eq!(
+            node.status(&id).await.state(),
+            ContainerState::ContainerExited
+        );
+        // What is known to be done is not done again.
+        until("that is on record", async || {
+            let note = node.root().join(format!("records/containers/{id}.note"));
+            std::fs::read_to_string(note).is_ok_and(|text| text.contains("\"reaped\":true"))
+        })
+        .await;
+        node.kill();
+        node.follow();
+        node.start().await;
+        until("it is taken up", async || {
+            node.followed()
+                .iter()
+                .any(|step| step == "container-adopted")
+        })
+        .await;
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        let steps = node.follow_no_more();
+        assert!(
+            !steps.iter().any(|step| step == "runtime-delete-called"),
+            "{steps:?}"
+        );
+    })
+    .await;
+}
