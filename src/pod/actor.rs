@@ -430,6 +430,8 @@ impl Actor {
             // Whoever waits for the name is told why it is not free.
             self.lane.resume();
         }
+        // It failed as before, perhaps: then what is shown is still the step that it has come to.
+        self.publish();
         let me = self.me.clone();
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;

@@ -1,9 +1,11 @@
 //! What a killed daemon had begun goes on by itself once it is started again: nobody has to ask for it.
 
+use std::os::unix::fs::PermissionsExt;
+
 use corten::cri::api::{ContainerState, NamespaceMode, PodSandboxState};
 
 use crate::support::{
-    Node, Options, container, namespaces, node_with, pod, pod_net, until,
+    Node, Options, Scratch, container, namespaces, node_with, pod, pod_net, until,
 };
 
 fn with_steps() -> Options {
@@ -136,6 +138,50 @@ async fn the_runtime_forgets_what_has_ended() {
             !steps.iter().any(|step| step == "runtime-delete-called"),
             "{steps:?}"
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_teardown_that_fails_is_tried_again_and_says_so() {
+    let plugins = Scratch::new();
+    let willing = plugins.join("willing");
+    let program = plugins.file(
+        "unwilling",
+        format!(
+            "#!/bin/sh\nif [ \"$CNI_COMMAND\" = DEL ] && [ ! -e {} ]; then\n\
+             echo '{{\"cniVersion\":\"1.0.0\",\"code\":11,\"msg\":\"not now\"}}'; exit 1\nfi\n\
+             exec /usr/lib/cni/bridge\n",
+            willing.display()
+        ),
+    );
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let dir = plugins.path().to_str().unwrap().to_owned();
+    let options = Options {
+        args: vec!["--cni-plugin-dir".to_owned(), dir],
+        ..with_steps()
+    };
+    node_with(options, async |node| {
+        node.configure_network_by("unwilling");
+        node.restart().await;
+        let (stopped, _) = full(node, "stopped").await;
+        killed_at(node, "sandbox-noted", node.stop_pod(&stopped)).await;
+        let (removed, _) = full(node, "removed").await;
+        killed_at(node, "cni-del-called", node.remove_pod(&removed)).await;
+        for pod in [&stopped, &removed] {
+            until("it says why it is still there", async || {
+                let status = node.try_pod_status(pod, true).await.unwrap();
+                status.info.values().any(|text| text.contains("not now"))
+            })
+            .await;
+        }
+        std::fs::write(&willing, "").unwrap();
+        until("the removal succeeds", async || {
+            node.pods(None).await.iter().all(|pod| pod.id != removed)
+        })
+        .await;
+        let attached = node.root().join("cni").join(format!("{stopped}.intent"));
+        until("the stop succeeds", async || !attached.exists()).await;
     })
     .await;
 }
