@@ -10,7 +10,9 @@ use super::{
     msg::{ContainerOp, ContainerWaiter},
 };
 use crate::{
-    container::{End, LiveContainer, error::ContainerError, record::ContainerRecord},
+    container::{
+        End, LiveContainer, error::ContainerError, record::ContainerRecord, state::ContainerState,
+    },
     monitor::Monitor,
 };
 
@@ -29,6 +31,8 @@ pub(super) struct Slot {
     pub(super) lookups: Vec<oneshot::Sender<Result<LiveContainer, ContainerError>>>,
     /// An end that came while its start was under way.
     pub(super) early_end: Option<End>,
+    /// It was started by an earlier daemon, and nobody knows whether that one could still say so.
+    pub(super) untold_start: bool,
     /// Nothing is left of it but this.
     pub(super) gone: bool,
 }
@@ -44,16 +48,25 @@ impl Slot {
             trouble: None,
             lookups: Vec::new(),
             early_end: None,
+            untold_start: false,
             gone: false,
         }
     }
 
     /// Clients are told of it.
     pub(super) fn is_visible(&self) -> bool {
-        !matches!(
-            self.record.state,
-            crate::container::state::ContainerState::Creating
-        )
+        !matches!(self.record.state, ContainerState::Creating)
+    }
+
+    /// Whether a request to start it may be the repeat of one whose answer was lost with an earlier daemon. That
+    /// is so once: whoever is told so has the answer.
+    pub(super) fn take_untold_start(&mut self) -> bool {
+        let started = match &self.record.state {
+            ContainerState::Running { .. } => true,
+            ContainerState::Exited(exit) => exit.started_at.is_some(),
+            ContainerState::Creating | ContainerState::Created { .. } => false,
+        };
+        started && !self.record.removing && std::mem::take(&mut self.untold_start)
     }
 
     /// Makes a running or waiting stop no later than `deadline`.

@@ -113,6 +113,32 @@ async fn exit_codes_of_the_time_between_are_known() {
 }
 
 #[tokio::test]
+async fn a_start_whose_answer_may_be_lost_can_be_asked_for_again() {
+    node(async |node| {
+        let (config, pod, running) = node.idle("started").await;
+        let created = node
+            .create(&pod, &config, &container("created", &["sleep", "1000000"]))
+            .await;
+        let short = shell("short", "exit 4");
+        let ended = node.launch(&pod, &config, &short).await;
+        node.exit(&ended).await;
+        node.restart().await;
+        for (id, state) in [
+            (&running, ContainerState::ContainerRunning),
+            (&ended, ContainerState::ContainerExited),
+            (&created, ContainerState::ContainerRunning),
+        ] {
+            node.start_container(id).await.unwrap();
+            assert_eq!(node.status(id).await.state(), state);
+            // This daemon has answered, and knows it.
+            let error = node.start_container(id).await.unwrap_err();
+            assert_eq!(error.code(), tonic::Code::FailedPrecondition, "{error}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_shared_pid_namespace_is_found_again() {
     node(async |node| {
         let mut config = pod("shared");

@@ -56,6 +56,7 @@ impl Actor {
             self.names.insert(record.spec.metadata.clone(), id.clone());
         }
         let mut slot = Slot::new(record);
+        slot.untold_start = true;
         slot.lane.submit(ContainerOp::Adopt, None);
         self.containers.insert(id, slot);
     }
@@ -268,6 +269,9 @@ impl Actor {
                 ContainerOutcome::Adopted(Box::new(adopt::adopt(&services, &own, &record).await))
             }),
             ContainerOp::Start => {
+                if slot.take_untold_start() {
+                    return Some(Ok(()));
+                }
                 if !matches!(record.state, ContainerState::Created { .. }) || record.removing {
                     return wrong("created");
                 }
