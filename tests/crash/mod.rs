@@ -2,5 +2,6 @@
 
 mod full;
 mod machine;
+mod matrix;
 mod restart;
 mod unfinished;
