@@ -21,6 +21,19 @@ pub(crate) struct Ending {
     /// First the end of the wait for output, then the next try to write the record.
     pub(crate) deadline: Instant,
     record: Option<ExitRecord>,
+    /// The record could not be written so far.
+    failed: bool,
+}
+
+/// What came of writing the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// Its time has not come.
+    NotYet,
+    /// It could not be, and is tried again.
+    Failed(ExitRecord),
+    /// Nothing more is to be done.
+    Done(ExitRecord),
 }
 
 impl Ending {
@@ -38,6 +51,7 @@ impl Ending {
             finished_at,
             deadline,
             record: None,
+            failed: false,
         }
     }
 
@@ -62,16 +76,24 @@ impl Ending {
         self.deadline = Instant::now();
     }
 
-    /// Writes the record if its time has come; gives it once nothing more is to be done.
-    pub(crate) fn write(&mut self, path: &Path, now: Instant) -> Option<ExitRecord> {
-        let record = self.record.filter(|_| self.deadline <= now)?;
+    /// The end, where it is known and the disk does not take it: who asks has to be told all the same.
+    pub(crate) fn unwritten(&self) -> Option<ExitRecord> {
+        self.record.filter(|_| self.failed)
+    }
+
+    /// Writes the record if its time has come.
+    pub(crate) fn write(&mut self, path: &Path, now: Instant) -> Written {
+        let Some(record) = self.record.filter(|_| self.deadline <= now) else {
+            return Written::NotYet;
+        };
         match store(path, record.to_text().as_bytes()) {
-            Ok(()) => Some(record),
+            Ok(()) => Written::Done(record),
             // The container was removed with its directory: nobody will ask.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(record),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Written::Done(record),
             Err(_) => {
                 self.deadline = now + RETRY;
-                None
+                self.failed = true;
+                Written::Failed(record)
             }
         }
     }
@@ -127,9 +149,12 @@ mod tests {
         fs::write(dir.path().join("exit.tmp"), "half a rec").unwrap();
         let mut ending = Ending::new(7, ExitStatus::Code { code: 3 }, Duration::ZERO);
         let now = Instant::now();
-        assert!(ending.write(&path, now).is_none(), "nothing is known yet");
+        assert_eq!(ending.write(&path, now), Written::NotYet);
         ending.record(false, true);
-        let record = ending.write(&path, Instant::now()).unwrap();
+        let Written::Done(record) = ending.write(&path, Instant::now()) else {
+            panic!("not written");
+        };
+        assert_eq!(ending.unwritten(), None);
         assert_eq!(ExitRecord::from_text(&fs::read(&path).unwrap()), Ok(record));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
@@ -142,9 +167,14 @@ mod tests {
         let mut ending = Ending::new(7, ExitStatus::Signal { signal: 9 }, Duration::ZERO);
         ending.record(true, false);
         let now = Instant::now();
-        assert!(ending.write(&path, now).is_none());
+        let Written::Failed(record) = ending.write(&path, now) else {
+            panic!("it cannot have been written");
+        };
+        assert_eq!(ending.unwritten(), Some(record));
         assert!(ending.deadline > now);
+        assert_eq!(ending.write(&path, now), Written::NotYet);
         fs::remove_dir(dir.path().join("exit.tmp")).unwrap();
-        assert!(ending.write(&path, ending.deadline).is_some());
+        let written = ending.write(&path, ending.deadline);
+        assert_eq!(written, Written::Done(record));
     }
 }

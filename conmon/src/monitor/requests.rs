@@ -65,7 +65,10 @@ impl Monitor {
         match &self.phase {
             Phase::Creating(_) => Told::Creating,
             Phase::Running { pid } => Told::Running { pid: *pid },
-            Phase::Ending(ending) => Told::Ending { pid: ending.pid },
+            Phase::Ending(ending) => match ending.unwritten() {
+                Some(record) => Told::Exited { record },
+                None => Told::Ending { pid: ending.pid },
+            },
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 use corten_conmon::{ctl::Reply, log::Stamp};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::{Monitor, Next, Phase, output::Sinks};
+use super::{Monitor, Next, Phase, ending::Written, output::Sinks};
 
 impl Monitor {
     /// Does what is due.
@@ -50,11 +50,18 @@ impl Monitor {
             ending.record(self.oom.killed(ending.status()), drained && !lost);
             self.execs.cancel_all();
         }
-        if let Some(record) = ending.write(&self.exit_record, Instant::now()) {
-            self.clients.tell(Reply::Exited { record });
-            return self.last_words();
+        match ending.write(&self.exit_record, Instant::now()) {
+            Written::NotYet => Next::Wait,
+            // Whoever listens need not wait for the disk; this monitor stays until it has taken the record.
+            Written::Failed(record) => {
+                self.clients.tell(Reply::Exited { record });
+                Next::Wait
+            }
+            Written::Done(record) => {
+                self.clients.tell(Reply::Exited { record });
+                self.last_words()
+            }
         }
-        Next::Wait
     }
 
     /// Says of every exec how it ended: in another PID namespace they do not end with the container.
