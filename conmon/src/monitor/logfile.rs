@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     fs, io,
     io::IoSlice,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::DirBuilderExt},
     path::{Path, PathBuf},
 };
 
@@ -25,9 +25,21 @@ impl LogFile {
         Ok((Self { path, file }, size))
     }
 
-    /// Opens the file of the same name anew. The old one stays open when that fails.
+    /// Opens the file of the same name anew, in a directory made anew if it is gone. The old one stays open when that
+    /// fails.
     pub(crate) fn reopen(&mut self) -> io::Result<u64> {
-        let (file, size) = open(&self.path, OFlags::empty())?;
+        let (file, size) = match open(&self.path, OFlags::empty()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if let Some(dir) = self.path.parent() {
+                    fs::DirBuilder::new()
+                        .recursive(true)
+                        .mode(0o755)
+                        .create(dir)?;
+                }
+                open(&self.path, OFlags::empty())?
+            }
+            other => other?,
+        };
         self.file = file;
         Ok(size)
     }
@@ -109,6 +121,18 @@ mod tests {
         assert!(LogFile::open(pipe).is_err());
         assert!(LogFile::open(dir.path().to_owned()).is_err());
         assert_eq!(fs::read(&victim).unwrap(), b"text");
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/log");
+        fs::create_dir(dir.path().join("a")).unwrap();
+        let (mut log, _) = LogFile::open(path.clone()).unwrap();
+        fs::remove_dir_all(dir.path().join("a")).unwrap();
+        assert_eq!(log.reopen().unwrap(), 0);
+        log.append(&[IoSlice::new(b"x")]).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"x");
     }
 
     #[test]
