@@ -1,10 +1,6 @@
 //! One daemon for each directory.
 
-use std::{
-    fs::{File, OpenOptions},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::{fs::File, path::Path};
 
 use super::DaemonError;
 use crate::sys::exclusive;
@@ -18,13 +14,7 @@ pub(super) struct Lock {
 /// Takes the directory for this daemon alone.
 pub(super) fn take(dir: &Path) -> Result<Lock, DaemonError> {
     let path = dir.join("lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|source| DaemonError::Directory { path, source })?;
+    let file = exclusive::open(&path).map_err(|source| DaemonError::Directory { path, source })?;
     exclusive::lock(&file).map_err(|_| DaemonError::InUse(dir.to_owned()))?;
     Ok(Lock { _file: file })
 }

@@ -110,7 +110,7 @@ impl Storage {
             let path = path.to_owned();
             move |source: io::Error| StorageError::Prepare { path, source }
         };
-        let lock = File::create(layout.lock()).map_err(at(&layout.lock()))?;
+        let lock = exclusive::open(&layout.lock()).map_err(at(&layout.lock()))?;
         exclusive::lock(&lock).map_err(|e| match e {
             rustix::io::Errno::WOULDBLOCK => StorageError::Locked { path: root.clone() },
             e => at(&layout.lock())(e.into()),

@@ -1,7 +1,10 @@
 //! Locks that keep a directory for one process.
 
 use std::{
-    os::fd::AsFd,
+    fs::File,
+    io,
+    os::{fd::AsFd, unix::fs::OpenOptionsExt},
+    path::Path,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -16,6 +19,22 @@ use rustix::{
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Opens a file to lock, made when it is missing. It is held for reading alone: a file that is open for writing would
+/// keep its file system from being remounted read-only for as long as the daemon runs.
+pub fn open(path: &Path) -> io::Result<File> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        opened => return opened,
+    }
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)?;
+    File::open(path)
+}
 
 /// Locks an open file for this process alone, flock(2); `EWOULDBLOCK` when another one keeps it. Blocks for a second
 /// at most.
@@ -32,7 +51,6 @@ pub fn lock(file: impl AsFd) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
 
     #[test]
     fn what_is_let_go_in_time_is_had() {
@@ -51,7 +69,7 @@ mod tests {
     fn what_is_kept_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
-        let first = File::create(&path).unwrap();
+        let first = open(&path).unwrap();
         lock(&first).unwrap();
         assert_eq!(lock(File::open(&path).unwrap()), Err(Errno::WOULDBLOCK));
     }
