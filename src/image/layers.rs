@@ -3,11 +3,13 @@
 use std::{
     io::{self, Read},
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::{JoinHandle, JoinSet},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +28,12 @@ use crate::storage::{ChainId, Compression, DiffId, LayerInfo, Staged, Storage, S
 
 /// Most bytes of a damaged layer that are read to tell whether its digest is wrong too.
 const MAX_DRAIN: u64 = 64 << 20;
+
+/// How long a layer of which nothing comes counts among those under way.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// A layer unpacked, or not.
+type Unpacked = Result<Staged, StorageError>;
 
 /// A layer to have.
 #[derive(Debug, Clone)]
@@ -189,16 +197,16 @@ impl Task {
             return Ok(self.record(&info));
         }
         let total = self.unpacker.total.clone();
-        let permit = total.acquire().await.map_err(|_| self.interrupted())?;
+        let permit = total.acquire_owned().await;
+        let permit = permit.map_err(|_| self.interrupted())?;
         if self.cancel.is_cancelled() {
             return Err(self.interrupted());
         }
         self.board.phase(self.index, Phase::Transferring);
         let staged = match self.origin.clone() {
-            Origin::Remote(remote) => self.transfer(&remote).await?,
-            Origin::Local(blobs) => self.copy(blobs).await?,
+            Origin::Remote(remote) => self.transfer(&remote, permit).await?,
+            Origin::Local(blobs) => self.copy(blobs, permit).await?,
         };
-        drop(permit);
         drop(slot);
         let committed = self.arrivals.staged(self.index, staged, self.wanted.parent);
         // Whether all have arrived is told by who may still send.
@@ -209,15 +217,27 @@ impl Task {
         Ok(self.record(&info))
     }
 
-    /// From a registry: unpacked while it comes.
-    async fn transfer(&self, remote: &Remote) -> Result<Staged, ImageError> {
+    /// From a registry: unpacked while it comes. Its place among those that are under way goes to another when
+    /// nothing comes any more: a registry that hangs holds up nobody but itself.
+    async fn transfer(
+        &self,
+        remote: &Remote,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Staged, ImageError> {
         let (sender, reader) = pipe();
-        let (verdict, unpacking) = self.unpack(reader);
+        let (verdict, unpacking) = self.unpack(reader)?;
+        let meter = self.board.meter(self.index);
+        let pulse = meter.pulse();
+        let mut permit = Some(permit);
         let fed = {
-            let feed = remote.feed(&self.wanted.layer, &sender, self.board.meter(self.index));
-            tokio::select! {
-                fed = feed => fed,
-                () = self.cancel.cancelled() => Err(self.interrupted()),
+            let feed = remote.feed(&self.wanted.layer, &sender, meter);
+            tokio::pin!(feed);
+            loop {
+                tokio::select! {
+                    fed = &mut feed => break fed,
+                    () = self.cancel.cancelled() => break Err(self.interrupted()),
+                    () = pulse.stopped(SILENCE), if permit.is_some() => permit = None,
+                }
             }
         };
         if fed.is_ok() {
@@ -231,32 +251,47 @@ impl Task {
     }
 
     /// From this machine.
-    async fn copy(&self, blobs: Arc<dyn Blobs>) -> Result<Staged, ImageError> {
+    async fn copy(
+        &self,
+        blobs: Arc<dyn Blobs>,
+        _permit: OwnedSemaphorePermit,
+    ) -> Result<Staged, ImageError> {
         let layer = self.wanted.layer.clone();
         let opened = super::blocking(&self.image, move || blobs.open(&layer)).await??;
-        let (verdict, unpacking) = self.unpack(opened);
+        let (verdict, unpacking) = self.unpack(opened)?;
         let unpacked = unpacking.await.map_err(|_| self.interrupted())?;
         unpacked.map_err(|source| self.refused(&verdict, source))
     }
 
+    /// On a thread of its own: it waits for as long as the blob does, and those of the pool are for what ends soon.
     fn unpack(
         &self,
         blob: impl Read + Send + 'static,
-    ) -> (Verdict, JoinHandle<Result<Staged, StorageError>>) {
+    ) -> Result<(Verdict, oneshot::Receiver<Unpacked>), ImageError> {
         let wanted = self.wanted.clone();
         let storage = self.unpacker.storage.clone();
         let compression = Compression::from_media_type(&wanted.layer.blob.media_type);
         let mut verified = Verified::new(blob, wanted.layer.blob);
         let verdict = verified.verdict();
-        let unpacking = tokio::task::spawn_blocking(move || {
+        let (done, unpacking) = oneshot::channel();
+        let work = move || {
             let staged = storage.stage(wanted.chain, wanted.diff, compression, &mut verified);
             // Damage stops the unpacking early; only the end tells that this is not the blob at all.
             if matches!(&staged, Err(error) if !error.is_no_space()) {
                 let _ = io::copy(&mut verified.take(MAX_DRAIN), &mut io::sink());
             }
-            staged
-        });
-        (verdict, unpacking)
+            // Nobody may wait any more.
+            let _ = done.send(staged);
+        };
+        thread::Builder::new()
+            .name("unpack".into())
+            .spawn(work)
+            .map_err(|source| ImageError::Io {
+                step: "starting a thread to unpack a layer into",
+                path: self.unpacker.storage.root().to_owned(),
+                source: Arc::new(source),
+            })?;
+        Ok((verdict, unpacking))
     }
 
     /// Why a layer was not unpacked: it was not the one, or else it could not be.

@@ -1,5 +1,13 @@
 //! How far a pull is, for those who watch.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
 use tokio::sync::watch;
 
 use super::digest::Digest;
@@ -109,6 +117,7 @@ impl Board {
             layer,
             done: 0,
             told: 0,
+            pulse: Pulse::default(),
         }
     }
 }
@@ -120,10 +129,33 @@ pub(crate) struct Meter {
     layer: usize,
     done: u64,
     told: u64,
+    pulse: Pulse,
+}
+
+/// Every byte of a layer, for whoever wants to know whether it still comes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pulse(Arc<AtomicU64>);
+
+impl Pulse {
+    /// Waits until nothing has come for as long.
+    pub(crate) async fn stopped(&self, silence: Duration) {
+        loop {
+            let before = self.0.load(Ordering::Relaxed);
+            tokio::time::sleep(silence).await;
+            if self.0.load(Ordering::Relaxed) == before {
+                return;
+            }
+        }
+    }
 }
 
 impl Meter {
+    pub(crate) fn pulse(&self) -> Pulse {
+        self.pulse.clone()
+    }
+
     pub(crate) fn advance(&mut self, bytes: usize) {
+        self.pulse.0.fetch_add(bytes as u64, Ordering::Relaxed);
         self.done += bytes as u64;
         if self.done - self.told < REPORT_EVERY {
             return;
