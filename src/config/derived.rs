@@ -110,6 +110,7 @@ impl Loaded {
         }
         for (key, span) in [
             ("create_timeout", config.create_timeout),
+            ("runtime_timeout", config.runtime_timeout),
             ("cni_timeout", config.cni_timeout),
             ("stream_creation_timeout", config.stream_creation_timeout),
         ] {

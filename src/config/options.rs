@@ -85,6 +85,10 @@ options! {
         /// How long the creation of a container may take in the OCI runtime.
         create_timeout: Duration = Duration::from_secs(240), "create-timeout" "DURATION";
 
+        /// How long anything else may take that is asked of the OCI runtime: starting a container,
+        /// deleting it, changing its limits.
+        runtime_timeout: Duration = Duration::from_secs(120), "runtime-timeout" "DURATION";
+
         /// Grace period between the stop signal and SIGKILL in "corten stop" and on Ctrl-C.
         /// A kubelet names its own with each request.
         stop_timeout: Duration = Duration::from_secs(30), "stop-timeout" "DURATION";

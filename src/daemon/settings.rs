@@ -96,6 +96,7 @@ pub(super) fn handlers(config: &Config) -> BTreeMap<String, HandlerConfig> {
                 allowed_annotations: runtime.allowed_annotations.clone(),
                 privileged_without_host_devices: runtime.privileged_without_host_devices,
                 extra_args: runtime.args.clone(),
+                call_timeout: config.runtime_timeout,
                 ..HandlerConfig::default()
             };
             (name.clone(), handler)

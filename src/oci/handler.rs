@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ pub enum RuntimeKind {
 }
 
 /// A handler as configured.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HandlerConfig {
     /// Absolute path of the program, or a name to find in `PATH`; empty means the handler's name.
@@ -43,6 +44,22 @@ pub struct HandlerConfig {
     pub privileged_without_host_devices: bool,
     /// Arguments put before the command on every call.
     pub extra_args: Vec<String>,
+    /// How long a call may take.
+    pub call_timeout: Duration,
+}
+
+impl Default for HandlerConfig {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::new(),
+            root: PathBuf::new(),
+            kind: RuntimeKind::default(),
+            allowed_annotations: Vec::new(),
+            privileged_without_host_devices: false,
+            extra_args: Vec::new(),
+            call_timeout: Duration::from_secs(120),
+        }
+    }
 }
 
 /// A handler that is ready to use.

@@ -31,18 +31,11 @@ const OUTPUT_CAP: usize = 1 << 20;
 /// How long outputs may stay open after the program is gone.
 const OUTPUT_GRACE: Duration = Duration::from_secs(2);
 
-/// How long each command may take.
-mod limit {
-    use std::time::Duration;
+/// How long a question about the runtime itself may take.
+const PROBE: Duration = Duration::from_secs(10);
 
-    pub(super) const PROBE: Duration = Duration::from_secs(10);
-    pub(super) const START: Duration = Duration::from_secs(120);
-    pub(super) const KILL: Duration = Duration::from_secs(30);
-    pub(super) const DELETE: Duration = Duration::from_secs(120);
-    pub(super) const STATE: Duration = Duration::from_secs(30);
-    pub(super) const UPDATE: Duration = Duration::from_secs(60);
-    pub(super) const FREEZE: Duration = Duration::from_secs(60);
-}
+/// How long what is done at once may take: a signal, a question about a container.
+const QUICK: Duration = Duration::from_secs(30);
 
 /// A runtime's command that did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -126,7 +119,8 @@ impl Handler {
     /// Starts a created container.
     pub async fn start(&self, id: &Id) -> Result<(), RuntimeError> {
         step::reached(Step::RuntimeStartCalled);
-        self.simple("start", &[], id, &[], limit::START).await?;
+        self.simple("start", &[], id, &[], self.config.call_timeout)
+            .await?;
         step::reached(Step::RuntimeStarted);
         Ok(())
     }
@@ -134,13 +128,13 @@ impl Handler {
     /// Sends a signal, by number, to a container's first process.
     pub async fn kill(&self, id: &Id, signal: i32) -> Result<(), RuntimeError> {
         let signal = signal.to_string();
-        self.simple("kill", &[], id, &[&signal], limit::KILL).await
+        self.simple("kill", &[], id, &[&signal], self.quick()).await
     }
 
     /// Sends a signal, by number, to all processes of a container.
     pub async fn kill_all(&self, id: &Id, signal: i32) -> Result<(), RuntimeError> {
         let signal = signal.to_string();
-        self.simple("kill", &["--all"], id, &[&signal], limit::KILL)
+        self.simple("kill", &["--all"], id, &[&signal], self.quick())
             .await
     }
 
@@ -149,7 +143,7 @@ impl Handler {
     pub async fn delete(&self, id: &Id) -> Result<(), RuntimeError> {
         step::reached(Step::RuntimeDeleteCalled);
         match self
-            .simple("delete", &["--force"], id, &[], limit::DELETE)
+            .simple("delete", &["--force"], id, &[], self.config.call_timeout)
             .await
         {
             Ok(()) | Err(RuntimeError::NoContainer { .. }) => {
@@ -164,7 +158,7 @@ impl Handler {
     pub async fn state(&self, id: &Id) -> Result<ContainerState, RuntimeError> {
         let argv = self.plain_command("state", &[], id, &[]);
         let verb = self.verb("state", id);
-        let output = run(&argv, &verb, None, limit::STATE).await?;
+        let output = run(&argv, &verb, None, self.quick()).await?;
         serde_json::from_slice(&output).map_err(|source| RuntimeError::Output {
             verb,
             output: String::from_utf8_lossy(&output).chars().take(200).collect(),
@@ -181,18 +175,24 @@ impl Handler {
             source,
         })?;
         let argv = self.plain_command("update", &["--resources", "-"], id, &[]);
-        run(&argv, &verb, Some(json), limit::UPDATE).await?;
+        run(&argv, &verb, Some(json), self.config.call_timeout).await?;
         Ok(())
     }
 
     /// Freezes all processes of a container.
     pub async fn pause(&self, id: &Id) -> Result<(), RuntimeError> {
-        self.simple("pause", &[], id, &[], limit::FREEZE).await
+        self.simple("pause", &[], id, &[], self.config.call_timeout)
+            .await
     }
 
     /// Thaws all processes of a container.
     pub async fn resume(&self, id: &Id) -> Result<(), RuntimeError> {
-        self.simple("resume", &[], id, &[], limit::FREEZE).await
+        self.simple("resume", &[], id, &[], self.config.call_timeout)
+            .await
+    }
+
+    fn quick(&self) -> Duration {
+        QUICK.min(self.config.call_timeout)
     }
 
     async fn simple(
@@ -217,7 +217,7 @@ impl Handler {
 pub(super) async fn ask(path: &Path, question: &str) -> Result<Vec<u8>, RuntimeError> {
     let argv = [path.as_os_str().to_owned(), question.into()];
     let verb = format!("{} {question}", path.display());
-    run(&argv, &verb, None, limit::PROBE).await
+    run(&argv, &verb, None, PROBE).await
 }
 
 /// Runs a command to its end and gives its standard output.
