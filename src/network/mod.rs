@@ -123,6 +123,8 @@ struct Inner {
     current: watch::Receiver<Current>,
     watcher: AbortHandle,
     ports: HostPorts,
+    /// Those whose record from before this start could not be read.
+    unreadable: Vec<Id>,
     /// Those with a record from before this start and not attached anew since.
     earlier: Mutex<BTreeSet<Id>>,
     /// Held while a configuration is written.
@@ -149,13 +151,15 @@ impl Network {
         let cache = Cache::open(config.cache_dir.clone()).await?;
         let ports = HostPorts::new(name);
         let mut earlier = BTreeSet::new();
+        let mut unreadable = Vec::new();
         for id in cache.ids().await? {
             // One record that is no good is no reason not to start.
             match cache.load(&id).await {
                 Ok(Entry::Known { intent, outcome }) => {
                     remember(&ports, &intent, outcome.as_deref())
                 }
-                Ok(Entry::None | Entry::Unreadable) => {}
+                Ok(Entry::None) => {}
+                Ok(Entry::Unreadable) => unreadable.push(id.clone()),
                 Err(e) => tracing::warn!(sandbox = %id, "{}", crate::causes::whole(&e)),
             }
             earlier.insert(id);
@@ -174,6 +178,7 @@ impl Network {
             current,
             watcher,
             ports,
+            unreadable,
             earlier: Mutex::new(earlier),
             writing: tokio::sync::Mutex::default(),
             attaching: RwLock::default(),
@@ -186,6 +191,11 @@ impl Network {
     /// Whether pods can be attached. From memory.
     pub fn status(&self) -> NetworkStatus {
         self.inner.current.borrow().status.clone()
+    }
+
+    /// Sandboxes whose record of their attachment could not be read at the start.
+    pub fn unreadable(&self) -> &[Id] {
+        &self.inner.unreadable
     }
 
     /// Name of the network new pods are attached to. From memory.

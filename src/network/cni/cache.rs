@@ -137,7 +137,7 @@ pub enum Entry {
         /// How it ended, if it did.
         outcome: Option<Box<Outcome>>,
     },
-    /// There was a record, which is now set aside.
+    /// There is a record that cannot be read, which is now set aside.
     Unreadable,
 }
 
@@ -202,11 +202,17 @@ impl Cache {
     pub async fn ids(&self) -> Result<Vec<Id>, CacheError> {
         let dir = self.dir.clone();
         blocking(move || {
-            Ok(list(&dir)?
+            let mut ids: Vec<Id> = list(&dir)?
                 .iter()
-                .filter_map(|path| path.file_name()?.to_str()?.strip_suffix(".intent"))
-                .filter_map(|id| Id::parse(id).ok())
-                .collect())
+                .filter_map(|path| {
+                    let name = path.file_name()?.to_str()?;
+                    let name = name.strip_suffix(ASIDE).unwrap_or(name);
+                    Id::parse(name.strip_suffix(".intent")?).ok()
+                })
+                .collect();
+            ids.sort();
+            ids.dedup();
+            Ok(ids)
         })
         .await
     }
@@ -242,6 +248,8 @@ impl Cache {
         let (intent, result) = (self.path(id, "intent"), self.path(id, "result"));
         blocking(move || {
             let intent = match read::<Intent>(&intent)? {
+                // What was set aside earlier still has to be detached.
+                Found::Nothing if aside(&intent).exists() => return Ok(Entry::Unreadable),
                 Found::Nothing => return Ok(Entry::None),
                 Found::Bad => return Ok(Entry::Unreadable),
                 Found::Good(intent) => intent,
@@ -259,6 +267,8 @@ impl Cache {
     pub async fn forget(&self, id: &Id) -> Result<(), CacheError> {
         let (intent, result) = (self.path(id, "intent"), self.path(id, "result"));
         blocking(move || {
+            remove(&aside(&result))?;
+            remove(&aside(&intent))?;
             remove(&result)?;
             step::reached(Step::NetworkResultForgotten);
             remove(&intent)?;
@@ -301,11 +311,18 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Found<T>, CacheError> {
     if known && let Ok(record) = serde_json::from_slice(&bytes) {
         return Ok(Found::Good(Box::new(record)));
     }
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".bad");
     tracing::warn!(path = %path.display(), "unreadable network record set aside");
-    fs::rename(path, aside).map_err(failed)?;
+    fs::rename(path, aside(path)).map_err(failed)?;
     Ok(Found::Bad)
+}
+
+/// Ending of a record that could not be read. It stays until the pod is detached.
+const ASIDE: &str = ".bad";
+
+fn aside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ASIDE);
+    name.into()
 }
 
 fn encode(path: &Path, record: &impl Serialize) -> Result<Vec<u8>, CacheError> {
@@ -414,7 +431,9 @@ mod tests {
         for text in ["", "{", "{\"version\":99}"] {
             fs::write(&file, text).unwrap();
             assert_eq!(cache.load(&id).await.unwrap(), Entry::Unreadable);
-            assert_eq!(cache.load(&id).await.unwrap(), Entry::None);
+            // It is not forgotten: what the pod has in the network still has to be released.
+            assert_eq!(cache.load(&id).await.unwrap(), Entry::Unreadable);
+            assert_eq!(cache.ids().await.unwrap(), vec![id.clone()]);
         }
         assert!(dir.path().join(format!("{id}.intent.bad")).exists());
         cache.begin(&intent).await.unwrap().sync().await.unwrap();

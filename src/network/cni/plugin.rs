@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     result::CniError,
@@ -20,6 +20,8 @@ use crate::network::process::{self, ProcessError};
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How long a question that is about no pod may take.
 const QUESTION: Duration = Duration::from_secs(20);
+/// How long a call counts among those that run side by side.
+const SLOW: Duration = Duration::from_secs(2);
 /// Most characters of a complaint shown in an error.
 const SHOWN: usize = 4000;
 
@@ -99,7 +101,7 @@ fn list(dirs: &[PathBuf]) -> String {
     }
 }
 
-/// Calls plugins, a bounded number at a time.
+/// Calls plugins, a bounded number at a time but for those that take long.
 #[derive(Debug, Clone)]
 pub struct Runner {
     dirs: Arc<[PathBuf]>,
@@ -167,11 +169,20 @@ impl Runner {
             env.push(("CNI_ARGS", target.args.to_owned()));
         }
         // Questions that are about no pod come one at a time, and are not to wait for pods.
-        let (_slot, limit) = match target {
+        let (slot, limit) = match target {
             Some(_) => (self.slots.acquire().await.ok(), self.limit),
             None => (None, self.limit.min(QUESTION)),
         };
-        let output = process::run(&program, &[], &env, conf, limit).await?;
+        let running = process::run(&program, &[], &env, conf, limit);
+        tokio::pin!(running);
+        let output = match timeout(SLOW, &mut running).await {
+            Ok(ended) => ended?,
+            Err(_) => {
+                // One that hangs computes nothing: others may begin in its place.
+                drop(slot);
+                running.await?
+            }
+        };
         if output.status.success() {
             return Ok(output.stdout);
         }

@@ -170,11 +170,18 @@ fn a_record_that_is_no_good_stops_nothing() {
             let record = host.path("cache").join(format!("{}.intent", pod.id));
             fs::write(&record, "{").unwrap();
             let network = host.network().await;
-            network.gc(&BTreeSet::new()).await.unwrap();
-            assert!(network.cached().await.unwrap().is_empty());
-            // Detached all the same, with the configuration of today.
-            network.del(&pod.id).await.unwrap();
+            assert_eq!(network.unreadable(), std::slice::from_ref(&pod.id));
             assert!(record.with_extension("intent.bad").exists());
+            drop(network);
+            // The next daemon knows of it, too.
+            let network = host.network().await;
+            assert_eq!(network.unreadable(), std::slice::from_ref(&pod.id));
+            assert!(!host.reserved().is_empty());
+            // Detached all the same, with the configuration of today.
+            network.gc(&BTreeSet::new()).await.unwrap();
+            assert!(host.reserved().is_empty());
+            assert!(network.cached().await.unwrap().is_empty());
+            assert!(!record.with_extension("intent.bad").exists());
         })
     });
 }
