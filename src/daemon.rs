@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::{
     config::{Config, ConfigError},
-    container::volumes::container_of_view,
+    container::{looks::Looks, volumes::container_of_view},
     cri::{
         server::{self, Drained, ServeError},
         socket::{Socket, SocketError},
@@ -35,7 +35,7 @@ use crate::{
         handler::HandlerError,
         node::{Node, NodeError},
     },
-    pod::Pods,
+    pod::{Pods, Recovered},
     services::Services,
     step::{self, Step},
     storage::{Storage, StorageError},
@@ -133,17 +133,13 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
     let stop = stop_signal()?;
     let services = Arc::new(assemble(&config).await?);
     let (pods, recovered) = Pods::open(services.clone()).await?;
-    for aside in &recovered.set_aside {
-        warn!("unreadable record set aside: {aside}");
+    let damage = damage(&services, &recovered);
+    for found in &damage {
+        warn!("damaged: {found}");
     }
     let streaming = stream::server::Server::bind(settings::streams(&config)).await?;
     let behind = Arc::new(stream::behind::Node::new(pods.clone()));
-    let backend = Arc::new(Backend::new(
-        pods,
-        streaming.streams(),
-        &config,
-        recovered.set_aside.clone(),
-    ));
+    let backend = Arc::new(Backend::new(pods, streaming.streams(), &config, damage));
     let left = leftovers::find(&services, &recovered);
     let socket = Socket::bind(config.listen.path())?;
     step::reached(Step::Listening);
@@ -218,7 +214,25 @@ async fn assemble(config: &Config) -> Result<Services, DaemonError> {
         selinux: confinement::selinux(config, &node),
         node,
         boot_id: boot_id(),
+        looks: Looks::default(),
     })
+}
+
+/// What was found damaged at the start, in words: for the status, since logs are read by few.
+fn damage(services: &Services, recovered: &Recovered) -> Vec<String> {
+    let mut found = recovered.set_aside.clone();
+    for image in services.images.damaged() {
+        let names = image.names.join(", ");
+        found.push(format!("image {} ({names}): {}", image.id, image.reason));
+    }
+    for aside in services.storage.set_aside() {
+        let path = aside.path.display();
+        found.push(format!("storage: {}; it lies in {path}", aside.reason));
+    }
+    for id in services.network.unreadable() {
+        found.push(format!("the network record of sandbox {id} is unreadable"));
+    }
+    found
 }
 
 async fn open_storage(root: PathBuf) -> Result<Storage, DaemonError> {

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     container::{
         error::ContainerError,
+        looks::Looks,
         spec::{Device, Seccomp, Security},
     },
     id::Id,
@@ -57,6 +58,8 @@ pub struct Services {
     pub node: Node,
     /// Labels, where this machine has them and is to use them.
     pub selinux: Option<Selinux>,
+    /// Volumes that are being looked at.
+    pub looks: Looks,
     /// Which boot of the machine this is.
     pub boot_id: String,
 }

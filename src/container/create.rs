@@ -160,6 +160,14 @@ pub(crate) async fn create(
     record: &ContainerRecord,
     home: &Home,
 ) -> Result<CreatedContainer, CreateFailure> {
+    // Before there is anything to take down.
+    let looked = services.looks.at_all(&record.spec.mounts).await;
+    if let Err(error) = looked {
+        return Err(CreateFailure {
+            error: ContainerError::NoAnswer(error),
+            left: None,
+        });
+    }
     match try_create(services, id, record, home).await {
         Ok(made) => Ok(made),
         Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::{mapped::MappedError, signal::UnknownSignal, volumes::VolumeError};
+use super::{looks::NoAnswer, mapped::MappedError, signal::UnknownSignal, volumes::VolumeError};
 use crate::{
     id::Id,
     image::ImageError,
@@ -132,6 +132,9 @@ pub enum ContainerError {
     /// The image's stop signal.
     #[error(transparent)]
     StopSignal(UnknownSignal),
+    /// A volume lies where nothing answers.
+    #[error(transparent)]
+    NoAnswer(NoAnswer),
     /// Its system call filter.
     #[error("system call filter of the container")]
     Seccomp(#[source] SeccompError),
@@ -165,6 +168,15 @@ pub enum ContainerError {
         /// What the runtime said.
         #[source]
         source: RuntimeError,
+    },
+    /// It cannot be sent a signal.
+    #[error("sending a signal to process {pid}, the container's init")]
+    Signal {
+        /// The process.
+        pid: i32,
+        /// Why not.
+        #[source]
+        source: rustix::io::Errno,
     },
     /// It does not die.
     #[error(

@@ -4,6 +4,7 @@ pub(crate) mod adopt;
 pub(crate) mod create;
 pub mod error;
 pub mod exec;
+pub mod looks;
 pub(crate) mod mapped;
 pub(crate) mod reap;
 pub mod record;

@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::{
+    io::Errno,
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout},
 };
+use tracing::warn;
 
 use super::{End, error::ContainerError, record::ContainerRecord};
 use crate::{
     id::Id,
-    monitor::{Monitor, Phase},
+    monitor::{Monitor, MonitorError, Phase},
     services::Services,
     step::{self, Step},
     sys::pidfd,
@@ -37,7 +41,7 @@ pub(crate) async fn stop(
     let started = matches!(record.state, super::state::ContainerState::Running { .. });
     let patient = by.borrow().is_some_and(|by| by > Instant::now());
     if started && patient {
-        signal(monitor, pid, record.stop_signal).await;
+        signal(monitor, pid, record.stop_signal).await?;
         tokio::select! {
             end = monitor.exited() => return Ok(Some(End::from_monitor(end))),
             () = deadline(&mut by) => {}
@@ -54,8 +58,10 @@ pub(crate) async fn kill(
     monitor: &Monitor,
     pid: i32,
 ) -> Result<End, ContainerError> {
-    signal(monitor, pid, libc::SIGKILL).await;
-    if let Ok(end) = timeout(KILLED, monitor.exited()).await {
+    let heard = signal(monitor, pid, libc::SIGKILL).await?;
+    if heard == Heard::Yes
+        && let Ok(end) = timeout(KILLED, monitor.exited()).await
+    {
         return Ok(End::from_monitor(end));
     }
     // A frozen cgroup does not even die; thawing what is not frozen fails harmlessly.
@@ -63,31 +69,56 @@ pub(crate) async fn kill(
         let _ = handler.kill_all(id, libc::SIGKILL).await;
         let _ = handler.resume(id).await;
     }
-    match timeout(STUCK, monitor.exited()).await {
-        Ok(end) => Ok(End::from_monitor(end)),
-        Err(_) => Err(ContainerError::Unkillable {
-            id: id.clone(),
-            pid,
-        }),
+    let patience = match heard {
+        Heard::Yes => STUCK,
+        Heard::No => KILLED,
+    };
+    if let Ok(end) = timeout(patience, monitor.exited()).await {
+        return Ok(End::from_monitor(end));
     }
+    // Whoever does not even answer will not tell of the end, and nobody else can.
+    if matches!(monitor.state().await, Err(MonitorError::Timeout { .. })) {
+        warn!(container = %id, "the monitor does not answer and is killed");
+        monitor.kill(id);
+        if let Ok(end) = timeout(KILLED, monitor.exited()).await {
+            return Ok(End::from_monitor(end));
+        }
+    }
+    Err(ContainerError::Unkillable {
+        id: id.clone(),
+        pid,
+    })
+}
+
+/// Whether a monitor answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    Yes,
+    No,
 }
 
 /// Sends a signal to init, if it is surely still that process.
-async fn signal(monitor: &Monitor, pid: i32, number: i32) {
+async fn signal(monitor: &Monitor, pid: i32, number: i32) -> Result<Heard, ContainerError> {
     let Some(target) = Pid::from_raw(pid) else {
-        return;
+        return Ok(Heard::Yes);
     };
-    let Ok(pidfd) = pidfd_open(target, PidfdFlags::empty()) else {
-        return;
+    let pidfd = match pidfd_open(target, PidfdFlags::empty()) {
+        Ok(pidfd) => pidfd,
+        Err(Errno::SRCH) => return Ok(Heard::Yes),
+        Err(source) => return Err(ContainerError::Signal { pid, source }),
     };
     // As long as the monitor has not reaped it, the number was not given to another process; so
     // the descriptor, opened before this answer, is init's.
-    if !matches!(monitor.state().await, Ok(Phase::Running { pid: now }) if now == pid) {
-        return;
+    match monitor.state().await {
+        Ok(Phase::Running { pid: now }) if now == pid => {
+            step::reached(Step::SignalDue);
+            pidfd::send_signal(&pidfd, number);
+            step::reached(Step::SignalSent);
+        }
+        Err(MonitorError::Timeout { .. }) => return Ok(Heard::No),
+        _ => {}
     }
-    step::reached(Step::SignalDue);
-    pidfd::send_signal(&pidfd, number);
-    step::reached(Step::SignalSent);
+    Ok(Heard::Yes)
 }
 
 /// Waits until the deadline, wherever it is moved to.

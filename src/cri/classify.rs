@@ -10,8 +10,14 @@ use crate::{
     events::SubscribeError,
     image::{ErrorKind, ImageError},
     lsm::{apparmor::ApparmorError, relabel::RelabelError},
-    monitor::MonitorError,
-    network::{NetworkError, hostport::HostPortError, pod_cidr::PodCidrError},
+    monitor::{MonitorError, Stage},
+    network::{
+        NetworkError,
+        cni::{chain::ChainError, plugin::PluginError},
+        hostport::HostPortError,
+        pod_cidr::PodCidrError,
+        process::ProcessError,
+    },
     oci::{
         RuntimeError,
         absent::AbsentError,
@@ -100,9 +106,9 @@ impl Classify for ContainerError {
             Self::Relabel(error) => error.kind(),
             Self::Prepare(error) => error.kind(),
             Self::Runtime { source, .. } => source.kind(),
-            Self::Unkillable { .. } => Kind::DeadlineExceeded,
+            Self::Unkillable { .. } | Self::NoAnswer(_) => Kind::DeadlineExceeded,
             Self::Record(error) => error.kind(),
-            Self::SpecFile { .. } | Self::Panicked(_) => Kind::Internal,
+            Self::SpecFile { .. } | Self::Signal { .. } | Self::Panicked(_) => Kind::Internal,
         }
     }
 }
@@ -139,6 +145,7 @@ impl Classify for ImageError {
 impl Classify for MonitorError {
     fn kind(&self) -> Kind {
         match self {
+            Self::Create(failure) if failure.stage == Stage::Timeout => Kind::DeadlineExceeded,
             Self::Create(failure) => of_runtime_words(&failure.text),
             Self::ExecRuntime { stderr, .. } => of_runtime_words(stderr),
             Self::Timeout { .. } => Kind::DeadlineExceeded,
@@ -181,6 +188,10 @@ impl Classify for NetworkError {
     fn kind(&self) -> Kind {
         match self {
             Self::NotReady(_) => Kind::Unavailable,
+            Self::Chain(ChainError::Plugin {
+                source: PluginError::Process(ProcessError::Timeout { .. }),
+                ..
+            }) => Kind::DeadlineExceeded,
             Self::Args(_) => Kind::InvalidArgument,
             Self::Template(PodCidrError::Write(_, source)) => of_io(source),
             Self::HostPort(HostPortError::Conflict(_)) | Self::Template(_) => {
@@ -341,10 +352,10 @@ impl Classify for StatsError {
 }
 
 fn of_io(error: &io::Error) -> Kind {
-    match error.raw_os_error() {
-        Some(libc::ENOSPC | libc::EDQUOT | libc::EMFILE | libc::ENFILE) => Kind::ResourceExhausted,
-        _ => Kind::Internal,
-    }
+    error
+        .raw_os_error()
+        .and_then(Kind::of_errno)
+        .unwrap_or(Kind::Internal)
 }
 
 /// What a runtime's own words mean. It has no error codes, and these two matter to callers: a command
@@ -357,6 +368,8 @@ fn of_runtime_words(text: &str) -> Kind {
     ];
     if full.iter().any(|words| text.contains(words)) {
         Kind::ResourceExhausted
+    } else if text.contains("read-only file system") {
+        Kind::FailedPrecondition
     } else if message::meaning(text) == Meaning::NoCommand {
         Kind::InvalidArgument
     } else {

@@ -1,6 +1,6 @@
 //! The one place where an error becomes a gRPC status.
 
-use std::{error::Error, fmt, sync::Arc};
+use std::{error::Error, fmt, io, sync::Arc};
 
 use tonic::{Code, Status};
 
@@ -36,6 +36,17 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// What an error number of the system means, where it means something to a caller.
+    pub(super) fn of_errno(number: i32) -> Option<Self> {
+        match number {
+            libc::ENOSPC | libc::EDQUOT | libc::EMFILE | libc::ENFILE | libc::ENOMEM => {
+                Some(Self::ResourceExhausted)
+            }
+            libc::EROFS => Some(Self::FailedPrecondition),
+            _ => None,
+        }
+    }
+
     /// The gRPC code.
     pub fn code(self) -> Code {
         match self {
@@ -132,8 +143,36 @@ impl Error for Failure {}
 
 impl<E: Classify + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::of(error.kind(), &error)
+        let kind = match error.kind() {
+            // Where an error has no meaning of its own, the system's may: a disk that is full, say.
+            Kind::Internal => of_system(&error).unwrap_or(Kind::Internal),
+            known => known,
+        };
+        Self::of(kind, &error)
     }
+}
+
+/// What the system's own error means that is among an error's causes.
+fn of_system(error: &(dyn Error + 'static)) -> Option<Kind> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(kind) = system_error(error).and_then(Kind::of_errno) {
+            return Some(kind);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// The number of an error, if it is one of the system's.
+fn system_error(error: &(dyn Error + 'static)) -> Option<i32> {
+    if let Some(error) = error.downcast_ref::<io::Error>() {
+        return error.raw_os_error();
+    }
+    if let Some(error) = error.downcast_ref::<rustix::io::Errno>() {
+        return Some(error.raw_os_error());
+    }
+    error.downcast_ref::<nix::errno::Errno>().map(|e| *e as i32)
 }
 
 impl From<Failure> for Status {
@@ -207,6 +246,41 @@ mod tests {
             Failure::from(Arc::new(Sample::Read(io()))).kind(),
             Kind::Unavailable
         );
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("making a pipe")]
+    struct Outer(#[source] Box<dyn Error + Send + Sync>);
+
+    impl Classify for Outer {
+        fn kind(&self) -> Kind {
+            Kind::Internal
+        }
+    }
+
+    #[test]
+    fn the_systems_reason_counts_where_there_is_no_other() {
+        let io = |number| Box::new(std::io::Error::from_raw_os_error(number));
+        for (cause, kind) in [
+            (Outer(io(libc::EMFILE)), Kind::ResourceExhausted),
+            (
+                Outer(Box::new(Outer(io(libc::ENOSPC)))),
+                Kind::ResourceExhausted,
+            ),
+            (
+                Outer(Box::new(rustix::io::Errno::NFILE)),
+                Kind::ResourceExhausted,
+            ),
+            (
+                Outer(Box::new(nix::errno::Errno::EROFS)),
+                Kind::FailedPrecondition,
+            ),
+            (Outer(io(libc::EIO)), Kind::Internal),
+        ] {
+            assert_eq!(Failure::from(Arc::new(cause)).kind(), kind);
+        }
+        let sample = Sample::Read(*io(libc::EMFILE));
+        assert_eq!(Failure::from(sample).kind(), Kind::Unavailable);
     }
 
     #[test]

@@ -46,22 +46,17 @@ pub(super) struct Node {
     streams: Streams,
     configuration: Value,
     /// What was found damaged at the start, for the status.
-    set_aside: Vec<String>,
+    damage: Vec<String>,
 }
 
 impl Node {
-    pub(super) fn new(
-        pods: Pods,
-        streams: Streams,
-        config: &Config,
-        set_aside: Vec<String>,
-    ) -> Self {
+    pub(super) fn new(pods: Pods, streams: Streams, config: &Config, damage: Vec<String>) -> Self {
         Self {
             stats: Stats::new(pods.clone()),
             pods,
             streams,
             configuration: config.to_json(),
-            set_aside,
+            damage,
         }
     }
 
@@ -75,7 +70,7 @@ impl Node {
             Ok(_) => Condition {
                 ready: true,
                 reason: String::new(),
-                message: self.set_aside_note(),
+                message: self.damage_note(),
             },
             Err(error) => Condition {
                 ready: false,
@@ -85,14 +80,11 @@ impl Node {
         }
     }
 
-    fn set_aside_note(&self) -> String {
-        if self.set_aside.is_empty() {
+    fn damage_note(&self) -> String {
+        if self.damage.is_empty() {
             return String::new();
         }
-        format!(
-            "unreadable records were set aside: {}",
-            self.set_aside.join("; ")
-        )
+        format!("damaged records were set aside: {}", self.damage.join("; "))
     }
 }
 

@@ -12,12 +12,14 @@ use std::{
 };
 
 use corten_conmon::ctl::{Phase, Reply, Request, Verb};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     End, MonitorError,
     link::{Command, Connection, Driver, Waiter},
 };
+use crate::{id::Id, sys::pidfd};
 
 /// How long a monitor may take to answer what it can do at once.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -127,6 +129,23 @@ impl Monitor {
     /// Closes the container's standard input.
     pub async fn close_stdin(&self) -> Result<(), MonitorError> {
         self.done("closing standard input", Verb::CloseStdin).await
+    }
+
+    /// Kills the monitor itself, if its number surely still is its own. Its container is to be dead before.
+    pub(crate) fn kill(&self, id: &Id) {
+        let Some(pid) = Pid::from_raw(self.0.monitor_pid) else {
+            return;
+        };
+        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
+            return;
+        };
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if line
+            .split(|byte| *byte == 0)
+            .any(|word| word == id.as_str().as_bytes())
+        {
+            pidfd::send_signal(&process, libc::SIGKILL);
+        }
     }
 
     /// Gives this handle up. The monitor and the container live on.

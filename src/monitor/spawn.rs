@@ -4,11 +4,12 @@ use std::{
     ffi::OsString,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
     time::Duration,
 };
 
 use corten_conmon::{ctl::Reply, socket, wire};
+use tokio::process::Command;
 
 use super::{CreateRequest, Monitor, MonitorError, link::Connection};
 use crate::{
@@ -62,16 +63,19 @@ pub async fn spawn(
     let connection = Connection::new(ours)?;
     let exit_record = request.exit_record.clone();
     let patience = request.create_timeout + MARGIN;
-    step::reached(Step::MonitorCalled);
-    start(binary, request, theirs, &connection).await?;
-    step::reached(Step::MonitorDetached);
-    let answer = tokio::time::timeout(patience, connection.receive())
-        .await
-        .map_err(|_| MonitorError::Timeout {
-            operation: "the container's creation",
-            after: patience,
-        })??;
-    step::reached(Step::MonitorAnswered);
+    let answer = tokio::time::timeout(patience, async {
+        step::reached(Step::MonitorCalled);
+        start(binary, request, theirs, &connection).await?;
+        step::reached(Step::MonitorDetached);
+        let answer = connection.receive().await;
+        step::reached(Step::MonitorAnswered);
+        answer
+    })
+    .await
+    .map_err(|_| MonitorError::Timeout {
+        operation: "the container's creation",
+        after: patience,
+    })??;
     match answer.reply {
         Reply::Created {
             pid,
@@ -103,13 +107,12 @@ async fn start(
     connection
         .send_config(&wire::frame(&request.config())?)
         .await?;
-    tokio::task::spawn_blocking(move || run(path, &id, env, stdin))
-        .await
-        .map_err(|error| MonitorError::Socket(std::io::Error::other(error)))?
+    run(path, &id, env, stdin).await
 }
 
-/// Runs the program and waits for its first process, which detaches the second and leaves at once.
-fn run(
+/// Runs the program and waits for its first process, which detaches the second and leaves at once. One that does not
+/// is killed when this future is dropped.
+async fn run(
     path: PathBuf,
     id: &Id,
     env: Vec<(OsString, OsString)>,
@@ -124,7 +127,9 @@ fn run(
         .stdin(Stdio::from(stdin))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .status();
+        .kill_on_drop(true)
+        .status()
+        .await;
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(MonitorError::Detach {

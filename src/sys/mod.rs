@@ -5,6 +5,7 @@ pub mod cgroup;
 pub mod descriptors;
 pub mod elf;
 pub mod exclusive;
+pub mod glance;
 pub mod links;
 pub mod mount;
 pub mod namespaces;
