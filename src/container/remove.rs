@@ -8,6 +8,7 @@ use crate::{
     monitor::Monitor,
     services::Services,
     step::{self, Step},
+    sys::mount,
 };
 
 /// Kills what runs and removes what is there; each step finds out for itself whether there is
@@ -33,6 +34,9 @@ pub(crate) async fn remove(
     services.images.release(id.as_str());
     let (held, own) = (services.clone(), id.clone());
     tokio::task::spawn_blocking(move || {
+        // The storage's record of it may have been lost while it was mounted.
+        let rootfs = held.layout.rootfs(&own);
+        mount::detach_all(&rootfs).map_err(failed("unmounting", &rootfs))?;
         remove_dir(&held.layout.bundle(&own))?;
         step::reached(Step::BundleRemoved);
         remove_dir(&held.layout.container(&own))?;

@@ -3,7 +3,12 @@
 //! It is there when a record was lost or set aside, or when the machine went down between a record's end
 //! and that of the thing itself. Everything carries the ID of its pod or container as its name.
 
-use std::{collections::HashSet, fs, io, path::Path, sync::Arc};
+use std::{
+    collections::HashSet,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tracing::{info, warn};
 
@@ -12,9 +17,10 @@ use crate::{
     causes::whole,
     container::remove,
     id::Id,
+    oci::cgroup::Driver,
     pod::Recovered,
     services::Services,
-    sys::{mount, namespaces},
+    sys::{cgroup, mount, namespaces},
 };
 
 /// A kind of thing that carries the ID of a pod or container.
@@ -25,6 +31,7 @@ enum Kind {
     DurableDirectory,
     Namespaces,
     SandboxDirectory,
+    Cgroup,
 }
 
 /// What exists without a record.
@@ -66,6 +73,7 @@ pub(super) fn find(services: &Services, recovered: &Recovered) -> Leftovers {
                 Kind::SandboxDirectory,
                 unknown(&layout.sandboxes(), &pods),
             ))
+            .chain(of(Kind::Cgroup, cgroups(services, &pods)))
             .collect(),
         network: Some(pods),
     }
@@ -118,6 +126,8 @@ async fn remove(services: &Arc<Services>, kind: Kind, id: &Id) -> Result<(), Rea
             mount::detach_all(&layout.sandbox(id).join("shm"))?;
             Ok(remove_dir(&layout.sandbox(id))?)
         }
+        // Not empty as long as containers are in it whose sandbox was lost: they are removed meanwhile.
+        Kind::Cgroup => Ok(cgroup::remove(&cgroup_parent(services).join(id.as_str()))?),
     }
 }
 
@@ -162,6 +172,26 @@ async fn remove_container(services: &Services, id: &Id) -> Result<(), Reason> {
     services.storage.remove_rootfs(id).await?;
     services.images.release(id.as_str());
     Ok(remove_dir(&services.layout.bundle(id))?)
+}
+
+/// The cgroups of pods that are on no record.
+fn cgroups(services: &Services, pods: &HashSet<Id>) -> Vec<Id> {
+    if services.settings.cgroup_driver != Driver::Cgroupfs {
+        return Vec::new();
+    }
+    let parent = cgroup_parent(services);
+    // A pod has one in each hierarchy.
+    let found: HashSet<Id> = cgroup::hierarchies()
+        .unwrap_or_default()
+        .iter()
+        .flat_map(|root| unknown(&root.join(&parent), pods))
+        .collect();
+    found.into_iter().collect()
+}
+
+/// The parent of pods' cgroups, relative to the hierarchies' roots.
+fn cgroup_parent(services: &Services) -> PathBuf {
+    PathBuf::from(services.settings.cgroup_parent.trim_start_matches('/'))
 }
 
 fn remove_dir(dir: &Path) -> io::Result<()> {

@@ -42,11 +42,18 @@ pub(super) fn pod(
         handler: record.handler.clone(),
         netns: stop::own_netns(services, id, record),
         pid: record.infra_pid,
-        step: step
-            .cloned()
-            .or_else(|| record.state.trouble().map(str::to_owned)),
+        step: progress(step, record.state.trouble()),
         resources: record.resources(),
         containers,
+    }
+}
+
+/// The step that runs now, and what the last try failed on.
+fn progress(step: Option<&String>, trouble: Option<&str>) -> Option<String> {
+    match (step, trouble) {
+        (Some(step), Some(trouble)) => Some(format!("{step}; the last try failed: {trouble}")),
+        (Some(step), None) => Some(step.clone()),
+        (None, trouble) => trouble.map(str::to_owned),
     }
 }
 
