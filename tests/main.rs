@@ -4,6 +4,7 @@
 mod cli;
 mod crash;
 mod cri;
+mod faults;
 mod image;
 mod security;
 mod support;

@@ -1,6 +1,5 @@
 //! The daemon may be killed at any moment and started again.
 
-mod full;
 mod machine;
 mod matrix;
 mod restart;

@@ -276,6 +276,13 @@ impl Node {
         self.exec(id, &["sh", "-c", script]).await
     }
 
+    pub(crate) async fn reopen_log(&self, id: &str) -> Reply<()> {
+        let request = api::ReopenContainerLogRequest {
+            container_id: id.to_owned(),
+        };
+        self.runtime().reopen_container_log(request).await.map(drop)
+    }
+
     /// Where a container logs.
     pub(crate) fn log_path(
         &self,

@@ -39,6 +39,10 @@ pub(crate) struct Options {
     pub(crate) no_network: bool,
     /// No image is loaded.
     pub(crate) no_image: bool,
+    /// Directory of its network plugins, in place of the node's.
+    pub(crate) plugins: Option<PathBuf>,
+    /// Its monitor, in place of the usual one.
+    pub(crate) monitor: Option<PathBuf>,
     /// A file that whoever starts the daemon has left open, as descriptor 9.
     pub(crate) left_open: Option<PathBuf>,
     /// What it leaves is the test's own concern.
@@ -178,6 +182,10 @@ impl Node {
         command.arg("serve");
         let path = |name: &str| self.scratch.join(name).into_os_string();
         let root = self.root().into_os_string();
+        let monitor = self.options.monitor.clone();
+        let monitor = monitor.unwrap_or_else(monitor_program);
+        let plugins = self.options.plugins.clone();
+        let plugins = plugins.unwrap_or_else(|| "/usr/lib/cni".into());
         for (flag, value) in [
             ("--config", path("config.toml")),
             ("--config-dir", path("config.d")),
@@ -186,11 +194,11 @@ impl Node {
             ("--runroot", path("run")),
             ("--log-dir", path("run-logs")),
             ("--cni-conf-dir", path("cni")),
-            ("--cni-plugin-dir", "/usr/lib/cni".into()),
+            ("--cni-plugin-dir", plugins.into_os_string()),
             ("--registries-conf", path("registries.conf")),
             ("--cgroup-parent", self.cgroup().into()),
             ("--monitor-cgroup", self.monitor_cgroup().into()),
-            ("--conmon", monitor_program().into()),
+            ("--conmon", monitor.into_os_string()),
             ("--log-level", "info,corten=debug".into()),
         ] {
             command.arg(flag).arg(value);
@@ -205,7 +213,12 @@ impl Node {
 
     /// Starts the daemon and waits until it answers; gives how long that took.
     pub(crate) async fn start(&self) -> Duration {
-        let answered = match self.start_or_die().await {
+        self.start_by(|command| command).await
+    }
+
+    /// The same by a command that `change` makes of the usual one.
+    pub(crate) async fn start_by(&self, change: impl FnOnce(Command) -> Command) -> Duration {
+        let answered = match self.start_or_die_by(change).await {
             Ok(answered) => answered,
             Err(status) => panic!("the daemon ended with {status} at its start"),
         };
@@ -217,6 +230,13 @@ impl Node {
 
     /// Starts the daemon and waits until it answers, or ends before that.
     pub(crate) async fn start_or_die(&self) -> Result<Duration, ExitStatus> {
+        self.start_or_die_by(|command| command).await
+    }
+
+    async fn start_or_die_by(
+        &self,
+        change: impl FnOnce(Command) -> Command,
+    ) -> Result<Duration, ExitStatus> {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -229,6 +249,7 @@ impl Node {
         if self.options.steps {
             command.env(corten::step::VARIABLE, self.scratch.join("steps"));
         }
+        let mut command = change(command);
         let began = Instant::now();
         let child = command
             .stdin(Stdio::null())
