@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use crate::{
     record::{ExitRecord, ExitStatus},
-    wire::{Decoder, Encoder, Wire, WireError, choice, message},
+    wire::{Decoder, Encoder, Since, Wire, WireError, choice, message},
 };
 
 /// Clients of the control socket at one time.
@@ -146,6 +146,8 @@ choice! {
         Hello = 0 {
             /// Its process.
             monitor: i32,
+            /// Version of its program, which may be older than the daemon's.
+            program: Since<2, String>,
         },
         /// Where the container is.
         State = 1 {
@@ -179,6 +181,8 @@ choice! {
             monitor: i32,
             /// What the runtime wrote to its standard error all the same.
             stderr: String,
+            /// Version of the monitor's program.
+            program: Since<2, String>,
         },
         /// Event: the container was not created. The monitor is about to leave.
         Failed = 7 {
@@ -197,7 +201,7 @@ choice! {
     /// Why a request was refused.
     #[derive(Copy)]
     pub enum Refusal {
-        /// The request is not understood: another version, or garbage.
+        /// The request is not understood: a version that the monitor does not speak, or garbage.
         NotUnderstood = 0,
         /// The container is not, or no longer, running.
         NotRunning = 1,

@@ -1,4 +1,7 @@
 //! The exit record: the one durable fact about a container's end.
+//!
+//! It is a text of lines, the first of which has the version. As with the wire, a program reads its own version and the
+//! one before, and a new version only gains lines, before the last.
 
 use std::fmt::{self, Write as _};
 
@@ -7,7 +10,10 @@ use crate::wire::{choice, message};
 /// Longest record.
 pub const MAX_RECORD: usize = 512;
 
-const HEAD: &str = "corten-exit 1";
+/// What the first line begins with; the version follows.
+const HEAD: &str = "corten-exit ";
+/// The only version there has been so far.
+const VERSION: u32 = 1;
 
 choice! {
     /// How a process ended.
@@ -80,7 +86,7 @@ impl ExitRecord {
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "{HEAD}\nstatus {kind} {number}\noom_killed {}\nfinished_at {}\nlog_drained {}\nend\n",
+            "{HEAD}{VERSION}\nstatus {kind} {number}\noom_killed {}\nfinished_at {}\nlog_drained {}\nend\n",
             self.oom_killed, self.finished_at, self.log_drained
         );
         text
@@ -97,8 +103,14 @@ impl ExitRecord {
         }
         let text = std::str::from_utf8(text).map_err(|_| bad("it is not text"))?;
         let mut lines = text.lines();
-        if lines.next() != Some(HEAD) {
-            return Err(RecordError(format!("it does not begin with {HEAD:?}")));
+        match lines.next().and_then(|line| line.strip_prefix(HEAD)) {
+            Some(version) if version == VERSION.to_string() => {}
+            Some(version) => {
+                return Err(RecordError(format!(
+                    "it is of version {version:?}, and {VERSION} is understood here"
+                )));
+            }
+            None => return Err(RecordError(format!("it does not begin with {HEAD:?}"))),
         }
         let mut field = |name: &str| {
             lines

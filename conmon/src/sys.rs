@@ -146,11 +146,18 @@ fn wait(kind: libc::idtype_t, pid: i32, flags: c_int) -> io::Result<Option<(i32,
     Ok((pid != 0).then_some((pid, status)))
 }
 
-/// Runs a program with no signal blocked or ignored, and with the OOM preference given.
+/// Runs a program with no signal blocked or ignored, and with the OOM preference given. It is killed with this
+/// process: a runtime that nobody waits for must not go on making what nobody knows of.
 pub(crate) fn spawn(command: &mut Command, oom_score_adj: Option<[u8; 8]>) -> io::Result<i32> {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
     let prepare = move || {
         // SAFETY: between fork and exec: system calls on memory of our own only.
         unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            if libc::getppid() != own {
+                // It went before it could be bound to.
+                libc::_exit(1);
+            }
             let mut none = MaybeUninit::uninit();
             libc::sigemptyset(none.as_mut_ptr());
             libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());

@@ -14,7 +14,7 @@ use corten_conmon::{
     ctl::{Answer, EVENT, Exec, ExecEnd, MAX_CLIENTS, Phase, Refusal, Reply, Request, Stage, Verb},
     record::{ExitRecord, ExitStatus},
     socket::{self, Address, Received},
-    wire,
+    wire::{self, Version},
 };
 use rustix::net::SocketType;
 use tempfile::TempDir;
@@ -55,9 +55,9 @@ impl Monitored {
             drain_ms: 2000,
         };
         change(&mut config);
-        let frame = wire::frame(&config).unwrap();
+        let frame = wire::frame(Version::CURRENT, &config).unwrap();
         Self {
-            daemon: start(&frame),
+            daemon: start(&frame, &[]),
             dir,
         }
     }
@@ -103,11 +103,12 @@ impl Drop for Monitored {
     }
 }
 
-fn start(config: &[u8]) -> OwnedFd {
+fn start(config: &[u8], further: &[&str]) -> OwnedFd {
     let (ours, theirs) = socket::pair().unwrap();
     socket::send(&ours, config, &[]).unwrap();
     let status = Command::new(PROGRAM)
         .args(["--container", "test"])
+        .args(further)
         .stdin(Stdio::from(theirs))
         .status();
     assert!(status.unwrap().success());
@@ -131,7 +132,12 @@ fn receive(socket: &OwnedFd) -> Option<Answer> {
 }
 
 fn ask(socket: &OwnedFd, id: u64, verb: Verb) -> Option<Reply> {
-    socket::send(socket, &wire::frame(&Request { id, verb }).unwrap(), &[]).unwrap();
+    socket::send(
+        socket,
+        &wire::frame(Version::CURRENT, &Request { id, verb }).unwrap(),
+        &[],
+    )
+    .unwrap();
     let answer = receive(socket)?;
     assert_eq!(answer.id, id);
     Some(answer.reply)
@@ -246,7 +252,7 @@ fn a_talkative_runtime_is_neither_blocked_nor_kept_whole() {
 #[test]
 fn garbage_is_refused() {
     for garbage in [&b"{}"[..], b"\xC7\x01", b"\xC7\x02\x00", &[0xFF; 2000]] {
-        let daemon = start(garbage);
+        let daemon = start(garbage, &[]);
         let Some(Answer {
             reply: Reply::Failed { failure },
             ..
@@ -320,10 +326,13 @@ fn clients_are_bounded_and_served_in_turn() {
     let waiting = monitored.connect();
     socket::send(
         &waiting,
-        &wire::frame(&Request {
-            id: 1,
-            verb: Verb::Hello,
-        })
+        &wire::frame(
+            Version::CURRENT,
+            &Request {
+                id: 1,
+                verb: Verb::Hello,
+            },
+        )
         .unwrap(),
         &[],
     )
@@ -375,7 +384,7 @@ fn an_exec_needs_its_descriptors() {
         let fds = vec![null.as_fd(); fds];
         socket::send(
             &monitored.daemon,
-            &wire::frame(&Request { id: 7, verb }).unwrap(),
+            &wire::frame(Version::CURRENT, &Request { id: 7, verb }).unwrap(),
             &fds,
         )
         .unwrap();
@@ -396,7 +405,7 @@ fn an_exec_needs_its_descriptors() {
     let fds = [null.as_fd(), null.as_fd()];
     socket::send(
         &monitored.daemon,
-        &wire::frame(&Request { id: 8, verb }).unwrap(),
+        &wire::frame(Version::CURRENT, &Request { id: 8, verb }).unwrap(),
         &fds,
     )
     .unwrap();
@@ -427,10 +436,13 @@ fn execs_die_with_the_connection_that_wanted_them() {
         stdin: false,
     };
     let null = std::fs::File::open("/dev/null").unwrap();
-    let frame = wire::frame(&Request {
-        id: 2,
-        verb: Verb::Exec { exec },
-    })
+    let frame = wire::frame(
+        Version::CURRENT,
+        &Request {
+            id: 2,
+            verb: Verb::Exec { exec },
+        },
+    )
     .unwrap();
     socket::send(&client, &frame, &[null.as_fd(), null.as_fd()]).unwrap();
     let process = wait_for(|| {
@@ -522,6 +534,105 @@ fn long_paths_are_no_obstacle() {
     ));
     kill(pid);
     while receive(&monitored.daemon).is_some() {}
+}
+
+/// The next answer and the version it is in.
+fn receive_raw(socket: &OwnedFd) -> Option<(u8, Answer)> {
+    let mut buf = vec![0; wire::MAX_FRAME];
+    wait_for(|| match socket::receive(socket, &mut buf) {
+        Ok(Received::Packet(len, _)) => Some(Some((buf[1], wire::unframe(&buf[..len]).unwrap()))),
+        Ok(Received::Closed) => Some(None),
+        Ok(Received::Oversized) => panic!("too long"),
+        Err(_) => None,
+    })
+}
+
+fn send_in(version: Version, socket: &OwnedFd, id: u64, verb: Verb) {
+    let frame = wire::frame(version, &Request { id, verb }).unwrap();
+    socket::send(socket, &frame, &[]).unwrap();
+}
+
+#[test]
+fn everyone_is_answered_and_told_in_the_version_it_speaks() {
+    let (monitored, pid) = Monitored::sleeping();
+    let clients: Vec<(Version, OwnedFd)> = Version::all()
+        .map(|version| (version, monitored.connect()))
+        .collect();
+    for (version, client) in &clients {
+        send_in(*version, client, 1, Verb::Hello);
+        let (spoken, answer) = receive_raw(client).unwrap();
+        assert_eq!((spoken, answer.id), (version.number(), 1));
+        let Reply::Hello { program, .. } = answer.reply else {
+            panic!("{answer:?}")
+        };
+        let known = if spoken < 2 {
+            ""
+        } else {
+            env!("CARGO_PKG_VERSION")
+        };
+        assert_eq!(program.0, known);
+        send_in(*version, client, 2, Verb::Subscribe);
+        assert_eq!(receive_raw(client).unwrap().0, version.number());
+    }
+    kill(pid);
+    for (version, client) in &clients {
+        let (spoken, answer) = receive_raw(client).unwrap();
+        assert_eq!((spoken, answer.id), (version.number(), EVENT));
+        assert!(matches!(answer.reply, Reply::Exited { .. }), "{answer:?}");
+    }
+    while receive(&monitored.daemon).is_some() {}
+}
+
+#[test]
+fn who_speaks_another_version_is_told_which_there_are() {
+    let (monitored, pid) = Monitored::sleeping();
+    let client = monitored.connect();
+    socket::send(&client, &[0xC7, 9, 1, 2, 3], &[]).unwrap();
+    let (spoken, answer) = receive_raw(&client).unwrap();
+    assert_eq!((spoken, answer.id), (Version::CURRENT.number(), EVENT));
+    let Reply::Refused { kind, text } = answer.reply else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(kind, Refusal::NotUnderstood);
+    assert!(text.contains("versions 1 to 2"), "{text}");
+    assert!(receive_raw(&client).is_none());
+    kill(pid);
+    assert!(matches!(
+        receive(&monitored.daemon).unwrap().reply,
+        Reply::Exited { .. }
+    ));
+}
+
+#[test]
+fn a_program_of_before_refuses_what_came_later_and_does_nothing() {
+    let frame = wire::frame(Version::CURRENT, &true).unwrap();
+    let daemon = start(&frame, &["--protocol", "1"]);
+    let (spoken, answer) = receive_raw(&daemon).unwrap();
+    assert_eq!(spoken, 1);
+    let Reply::Failed { failure } = answer.reply else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(failure.stage, Stage::Config);
+    assert!(failure.text.contains("version 2"), "{failure:?}");
+    assert!(receive_raw(&daemon).is_none());
+}
+
+#[test]
+fn a_runtime_ends_with_its_monitor() {
+    let monitored = Monitored::start("echo $$ >runtime; exec sleep 1000", |_| {});
+    let pid: i32 = wait_for(|| {
+        let text = std::fs::read_to_string(monitored.path("runtime")).ok()?;
+        text.trim().parse().ok()
+    });
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    kill(parent.unwrap().trim().parse().unwrap());
+    let sleeps = || {
+        std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| line.starts_with("sleep"))
+    };
+    wait_for(|| (!sleeps()).then_some(()));
+    assert!(receive(&monitored.daemon).is_none());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use corten_conmon::{
     config::{Config, LogConfig, Stdin, StdioOwner},
     ctl::{Answer, CreateFailure, Exec, ExecEnd, Phase, Refusal, Reply, Request, Stage, Verb},
     record::{ExitRecord, ExitStatus},
-    wire::{self, MAX_FRAME, MAX_ITEMS, WireError},
+    wire::{self, MAX_FRAME, MAX_ITEMS, Since, Version, Wire, WireError},
 };
 use proptest::{collection::vec, option, prelude::*};
 
@@ -102,6 +102,33 @@ fn request() -> impl Strategy<Value = Request> {
     (any::<u64>(), verb).prop_map(|(id, verb)| Request { id, verb })
 }
 
+fn program() -> impl Strategy<Value = Since<2, String>> {
+    ".{0,20}".prop_map(Since)
+}
+
+fn version() -> impl Strategy<Value = Version> {
+    prop::sample::select(Version::all().collect::<Vec<_>>())
+}
+
+/// What is left of an answer that was sent in a version.
+fn in_version(version: Version, mut answer: Answer) -> Answer {
+    if let Reply::Hello { program, .. } | Reply::Created { program, .. } = &mut answer.reply
+        && version.number() < 2
+    {
+        program.0.clear();
+    }
+    answer
+}
+
+/// Whatever is understood is, in its own version, the very bytes it was read from.
+fn exact<T: Wire>(frame: &[u8]) -> Result<(), TestCaseError> {
+    if let Ok(message) = wire::unframe::<T>(frame) {
+        let version = wire::open(frame).unwrap().version();
+        prop_assert_eq!(wire::frame(version, &message).unwrap(), frame);
+    }
+    Ok(())
+}
+
 fn answer() -> impl Strategy<Value = Answer> {
     let end = prop_oneof![
         status().prop_map(|status| ExecEnd::Exited { status }),
@@ -123,7 +150,7 @@ fn answer() -> impl Strategy<Value = Answer> {
         },
     });
     let reply = prop_oneof![
-        any::<i32>().prop_map(|monitor| Reply::Hello { monitor }),
+        (any::<i32>(), program()).prop_map(|(monitor, program)| Reply::Hello { monitor, program }),
         phase.prop_map(|phase| Reply::State { phase }),
         Just(Reply::Done),
         ".{0,80}".prop_map(|text| Reply::Refused {
@@ -132,11 +159,14 @@ fn answer() -> impl Strategy<Value = Answer> {
         }),
         any::<i32>().prop_map(|pid| Reply::ExecStarted { pid }),
         end.prop_map(|end| Reply::ExecEnded { end }),
-        (any::<i32>(), any::<i32>(), ".{0,80}").prop_map(|(pid, monitor, stderr)| Reply::Created {
-            pid,
-            monitor,
-            stderr
-        }),
+        (any::<i32>(), any::<i32>(), ".{0,80}", program()).prop_map(
+            |(pid, monitor, stderr, program)| Reply::Created {
+                pid,
+                monitor,
+                stderr,
+                program
+            }
+        ),
         failure,
         record().prop_map(|record| Reply::Exited { record }),
     ];
@@ -145,51 +175,56 @@ fn answer() -> impl Strategy<Value = Answer> {
 
 proptest! {
     #[test]
-    fn a_config_comes_back(config in config()) {
-        prop_assert_eq!(wire::unframe::<Config>(&wire::frame(&config).unwrap()), Ok(config));
+    fn a_config_comes_back_in_every_version(config in config(), version in version()) {
+        let frame = wire::frame(version, &config).unwrap();
+        prop_assert_eq!(wire::unframe::<Config>(&frame), Ok(config));
     }
 
     #[test]
-    fn a_request_comes_back(request in request()) {
-        prop_assert_eq!(wire::unframe::<Request>(&wire::frame(&request).unwrap()), Ok(request));
+    fn a_request_comes_back_in_every_version(request in request(), version in version()) {
+        let frame = wire::frame(version, &request).unwrap();
+        prop_assert_eq!(wire::open(&frame).unwrap().version(), version);
+        prop_assert_eq!(wire::unframe::<Request>(&frame), Ok(request));
     }
 
     #[test]
-    fn an_answer_comes_back(answer in answer()) {
-        prop_assert_eq!(wire::unframe::<Answer>(&wire::frame(&answer).unwrap()), Ok(answer));
+    fn an_answer_comes_back_but_for_what_its_version_has_not(answer in answer(), version in version()) {
+        let frame = wire::frame(version, &answer).unwrap();
+        prop_assert_eq!(wire::unframe::<Answer>(&frame), Ok(in_version(version, answer)));
     }
 
     #[test]
     fn any_bytes_are_survived_and_what_is_understood_is_exact(
         bytes in vec(any::<u8>(), 0..300),
-        headed in any::<bool>(),
+        version in option::of(version()),
     ) {
-        let mut frame = if headed { vec![0xC7, wire::VERSION] } else { Vec::new() };
+        let mut frame = version.map_or_else(Vec::new, |version| vec![0xC7, version.number()]);
         frame.extend(bytes);
-        if let Ok(config) = wire::unframe::<Config>(&frame) {
-            prop_assert_eq!(wire::frame(&config).unwrap(), frame.clone());
-        }
-        if let Ok(request) = wire::unframe::<Request>(&frame) {
-            prop_assert_eq!(wire::frame(&request).unwrap(), frame.clone());
-        }
-        if let Ok(answer) = wire::unframe::<Answer>(&frame) {
-            prop_assert_eq!(wire::frame(&answer).unwrap(), frame.clone());
-        }
+        exact::<Config>(&frame)?;
+        exact::<Request>(&frame)?;
+        exact::<Answer>(&frame)?;
     }
 
     #[test]
-    fn damage_is_noticed_or_harmless(request in request(), at in any::<prop::sample::Index>(), byte: u8) {
-        let mut frame = wire::frame(&request).unwrap();
+    fn damage_is_noticed_or_harmless(
+        request in request(),
+        version in version(),
+        at in any::<prop::sample::Index>(),
+        byte: u8,
+    ) {
+        let mut frame = wire::frame(version, &request).unwrap();
         let at = at.index(frame.len());
         frame[at] = byte;
-        if let Ok(other) = wire::unframe::<Request>(&frame) {
-            prop_assert_eq!(wire::frame(&other).unwrap(), frame);
-        }
+        exact::<Request>(&frame)?;
     }
 
     #[test]
-    fn no_part_of_a_frame_is_a_frame(config in config(), at in any::<prop::sample::Index>()) {
-        let frame = wire::frame(&config).unwrap();
+    fn no_part_of_a_frame_is_a_frame(
+        config in config(),
+        version in version(),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let frame = wire::frame(version, &config).unwrap();
         let at = at.index(frame.len());
         prop_assert!(wire::unframe::<Config>(&frame[..at]).is_err());
     }
@@ -197,7 +232,7 @@ proptest! {
 
 #[test]
 fn lengths_alone_cost_nothing() {
-    let list = |len: u32| [&[0xC7, wire::VERSION][..], &len.to_le_bytes()].concat();
+    let list = |len: u32| [&[0xC7, Version::CURRENT.number()][..], &len.to_le_bytes()].concat();
     assert_eq!(
         wire::unframe::<Vec<OsString>>(&list(u32::MAX)),
         Err(WireError::TooLong {
@@ -218,8 +253,11 @@ fn lengths_alone_cost_nothing() {
 #[test]
 fn long_frames_are_neither_sent_nor_read() {
     let long = OsString::from("x".repeat(MAX_FRAME));
-    assert!(matches!(wire::frame(&long), Err(WireError::TooLong { .. })));
-    let bytes = [&[0xC7, wire::VERSION][..], &[0; MAX_FRAME]].concat();
+    assert!(matches!(
+        wire::frame(Version::CURRENT, &long),
+        Err(WireError::TooLong { .. })
+    ));
+    let bytes = [&[0xC7, Version::CURRENT.number()][..], &[0; MAX_FRAME]].concat();
     assert!(matches!(
         wire::unframe::<OsString>(&bytes),
         Err(WireError::TooLong { .. })
@@ -234,7 +272,7 @@ fn other_versions_are_named() {
     );
     assert_eq!(wire::unframe::<bool>(b"{}"), Err(WireError::Magic(b'{')));
     assert_eq!(
-        wire::unframe::<bool>(&[0xC7, wire::VERSION, 1, 1]),
+        wire::unframe::<bool>(&[0xC7, Version::CURRENT.number(), 1, 1]),
         Err(WireError::Trailing(1))
     );
 }

@@ -10,12 +10,11 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout},
 };
-use tracing::warn;
 
 use super::{End, error::ContainerError, record::ContainerRecord};
 use crate::{
     id::Id,
-    monitor::{Monitor, MonitorError, Phase},
+    monitor::{Monitor, Phase},
     services::Services,
     step::{self, Step},
     sys::pidfd,
@@ -58,10 +57,8 @@ pub(crate) async fn kill(
     monitor: &Monitor,
     pid: i32,
 ) -> Result<End, ContainerError> {
-    let heard = signal(monitor, pid, libc::SIGKILL).await?;
-    if heard == Heard::Yes
-        && let Ok(end) = timeout(KILLED, monitor.exited()).await
-    {
+    signal(monitor, pid, libc::SIGKILL).await?;
+    if let Ok(end) = timeout(KILLED, monitor.exited()).await {
         return Ok(End::from_monitor(end));
     }
     // A frozen cgroup does not even die; thawing what is not frozen fails harmlessly.
@@ -69,56 +66,38 @@ pub(crate) async fn kill(
         let _ = handler.kill_all(id, libc::SIGKILL).await;
         let _ = handler.resume(id).await;
     }
-    let patience = match heard {
-        Heard::Yes => STUCK,
-        Heard::No => KILLED,
-    };
-    if let Ok(end) = timeout(patience, monitor.exited()).await {
-        return Ok(End::from_monitor(end));
+    match timeout(STUCK, monitor.exited()).await {
+        Ok(end) => Ok(End::from_monitor(end)),
+        Err(_) => Err(ContainerError::Unkillable {
+            id: id.clone(),
+            pid,
+        }),
     }
-    // Whoever does not even answer will not tell of the end, and nobody else can.
-    if matches!(monitor.state().await, Err(MonitorError::Timeout { .. })) {
-        warn!(container = %id, "the monitor does not answer and is killed");
-        monitor.kill(id);
-        if let Ok(end) = timeout(KILLED, monitor.exited()).await {
-            return Ok(End::from_monitor(end));
-        }
-    }
-    Err(ContainerError::Unkillable {
-        id: id.clone(),
-        pid,
-    })
-}
-
-/// Whether a monitor answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Heard {
-    Yes,
-    No,
 }
 
 /// Sends a signal to init, if it is surely still that process.
-async fn signal(monitor: &Monitor, pid: i32, number: i32) -> Result<Heard, ContainerError> {
+async fn signal(monitor: &Monitor, pid: i32, number: i32) -> Result<(), ContainerError> {
+    step::reached(Step::SignalDue);
+    // Once the monitor has confirmed init it need not be asked, and may even be stuck.
+    if monitor.signal(number) {
+        step::reached(Step::SignalSent);
+        return Ok(());
+    }
     let Some(target) = Pid::from_raw(pid) else {
-        return Ok(Heard::Yes);
+        return Ok(());
     };
     let pidfd = match pidfd_open(target, PidfdFlags::empty()) {
         Ok(pidfd) => pidfd,
-        Err(Errno::SRCH) => return Ok(Heard::Yes),
+        Err(Errno::SRCH) => return Ok(()),
         Err(source) => return Err(ContainerError::Signal { pid, source }),
     };
     // As long as the monitor has not reaped it, the number was not given to another process; so
     // the descriptor, opened before this answer, is init's.
-    match monitor.state().await {
-        Ok(Phase::Running { pid: now }) if now == pid => {
-            step::reached(Step::SignalDue);
-            pidfd::send_signal(&pidfd, number);
-            step::reached(Step::SignalSent);
-        }
-        Err(MonitorError::Timeout { .. }) => return Ok(Heard::No),
-        _ => {}
+    if matches!(monitor.state().await, Ok(Phase::Running { pid: now }) if now == pid) {
+        pidfd::send_signal(&pidfd, number);
+        step::reached(Step::SignalSent);
     }
-    Ok(Heard::Yes)
+    Ok(())
 }
 
 /// Waits until the deadline, wherever it is moved to.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use crate::{
     container::spec::{ContainerSpec, Resources},
     id::Id,
+    monitor::About,
 };
 
 /// Everything that an answer about a container needs.
@@ -34,6 +35,8 @@ pub struct ContainerView {
     pub stop_signal: i32,
     /// The first process, while there is one: a created container has it too.
     pub pid: Option<i32>,
+    /// The monitor, while the first process is there and the monitor answers.
+    pub monitor: Option<About>,
     /// Image mounts: container path to the image's ID.
     pub mount_images: BTreeMap<PathBuf, String>,
     /// Its runtime specification.

@@ -7,16 +7,19 @@ use std::{
 };
 
 use corten_conmon::{
-    ctl::{Answer, CreateFailure, Phase, Reply, Request, Verb},
+    ctl::{Answer, CreateFailure, EVENT, Phase, Refusal, Reply, Request, Verb},
     record,
     socket::Address,
+    wire::Version,
 };
 use rustix::net::SocketType;
 
 use super::{
-    End, ExitRecord, Monitor, MonitorError,
+    About, End, ExitRecord, Monitor, MonitorError,
     client::{ANSWER_TIMEOUT, unexpected},
     link::Connection,
+    processes::MonitorProcess,
+    vigil::WAKE,
 };
 
 /// Where a monitor is found.
@@ -59,11 +62,7 @@ pub async fn adopt(paths: &MonitorPaths) -> Result<Adopted, MonitorError> {
 }
 
 async fn reach(paths: &MonitorPaths) -> Result<Adopted, MonitorError> {
-    let connection = connect(paths.ctl_socket.clone()).await?;
-    let hello = ask(&connection, 1, Verb::Hello).await?;
-    let Reply::Hello { monitor } = hello else {
-        return Err(unexpected("the greeting", hello));
-    };
+    let (connection, about) = greet(&paths.ctl_socket).await?;
     let mut reply = ask(&connection, 2, Verb::Subscribe).await?;
     loop {
         let (pid, known) = match reply {
@@ -94,12 +93,49 @@ async fn reach(paths: &MonitorPaths) -> Result<Adopted, MonitorError> {
         };
         let record = paths.exit_record.clone();
         return Ok(Adopted::Alive(Monitor::start(
-            connection, pid, monitor, record, known,
+            connection, pid, about, record, known,
         )));
     }
 }
 
-async fn connect(path: PathBuf) -> Result<Connection, MonitorError> {
+/// Connects in the newest version of the protocol that both sides speak.
+async fn greet(path: &Path) -> Result<(Connection, About), MonitorError> {
+    let mut version = Version::CURRENT;
+    loop {
+        let connection = connect(path.to_owned(), version).await?;
+        // Who does not understand says so, or only closes the connection. One that is gone does not open the next.
+        let error = match ask(&connection, 1, Verb::Hello).await {
+            Ok(Reply::Hello { monitor, program }) => {
+                return Ok((connection, About::new(monitor, program.0, version)));
+            }
+            Ok(
+                refusal @ Reply::Refused {
+                    kind: Refusal::NotUnderstood,
+                    ..
+                },
+            ) => unexpected("the greeting", refusal),
+            Ok(other) => return Err(unexpected("the greeting", other)),
+            Err(MonitorError::Gone) => MonitorError::Gone,
+            Err(other) => return Err(other),
+        };
+        version = version.previous().ok_or(error)?;
+    }
+}
+
+/// Ends a monitor that gives no answer.
+pub async fn dismiss(paths: &MonitorPaths) {
+    if let Some(monitor) = listener(&paths.ctl_socket).await {
+        monitor.kill();
+    }
+}
+
+/// The process that listens on a monitor's socket, whether it answers or not.
+pub(super) async fn listener(path: &Path) -> Option<MonitorProcess> {
+    let connection = connect(path.to_owned(), Version::CURRENT).await.ok()?;
+    connection.listener()
+}
+
+async fn connect(path: PathBuf, version: Version) -> Result<Connection, MonitorError> {
     let result = {
         let path = path.clone();
         tokio::task::spawn_blocking(move || Address::of(&path)?.connect(SocketType::SEQPACKET))
@@ -107,7 +143,7 @@ async fn connect(path: PathBuf) -> Result<Connection, MonitorError> {
     };
     let result = result.unwrap_or_else(|error| Err(io::Error::other(error)));
     match result {
-        Ok(socket) => Connection::new(socket),
+        Ok(socket) => Connection::new(socket, version),
         Err(error)
             if matches!(
                 error.kind(),
@@ -120,12 +156,31 @@ async fn connect(path: PathBuf) -> Result<Connection, MonitorError> {
     }
 }
 
-/// Asks on a connection that nobody else uses yet. Events that come between are overtaken by the answer.
+/// Asks on a connection that nobody else uses yet. Events that come between are overtaken by the answer, but that
+/// nothing is understood is told under no number.
 async fn ask(connection: &Connection, id: u64, verb: Verb) -> Result<Reply, MonitorError> {
     connection.send(&Request { id, verb }, &[]).await?;
+    let mut patience = WAKE;
     loop {
-        let answer = soon(ANSWER_TIMEOUT, "the greeting", connection).await?;
-        if answer.id == id {
+        let answer = match soon(patience, "the greeting", connection).await {
+            Err(MonitorError::Timeout { .. }) if patience == WAKE => {
+                // It may have been stopped.
+                if let Some(monitor) = connection.listener() {
+                    monitor.wake();
+                }
+                patience = ANSWER_TIMEOUT;
+                continue;
+            }
+            other => other?,
+        };
+        let refused = matches!(
+            answer.reply,
+            Reply::Refused {
+                kind: Refusal::NotUnderstood,
+                ..
+            }
+        );
+        if answer.id == id || (answer.id == EVENT && refused) {
             return Ok(answer.reply);
         }
     }
@@ -144,15 +199,22 @@ async fn soon(
 /// Reads an exit record; `None` when there is none.
 pub async fn read_exit_record(path: &Path) -> Result<Option<ExitRecord>, MonitorError> {
     let owned = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || read_capped(&owned)).await;
-    let failed = |source| MonitorError::ReadRecord {
+    let read = tokio::task::spawn_blocking(move || read_exit_record_now(&owned)).await;
+    read.unwrap_or_else(|error| {
+        Err(MonitorError::ReadRecord {
+            path: path.to_owned(),
+            source: io::Error::other(error),
+        })
+    })
+}
+
+/// The same, in the caller's thread.
+pub fn read_exit_record_now(path: &Path) -> Result<Option<ExitRecord>, MonitorError> {
+    let text = read_capped(path).map_err(|source| MonitorError::ReadRecord {
         path: path.to_owned(),
         source,
-    };
-    let Some(text) = read
-        .map_err(|error| failed(io::Error::other(error)))?
-        .map_err(failed)?
-    else {
+    })?;
+    let Some(text) = text else {
         return Ok(None);
     };
     record::ExitRecord::from_text(&text)

@@ -11,15 +11,17 @@ use std::{
     time::Duration,
 };
 
-use corten_conmon::ctl::{Phase, Reply, Request, Verb};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use corten_conmon::{
+    ctl::{Phase, Reply, Request, Verb},
+    wire::Version,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     End, MonitorError,
     link::{Command, Connection, Driver, Waiter},
+    processes::Init,
 };
-use crate::{id::Id, sys::pidfd};
 
 /// How long a monitor may take to answer what it can do at once.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,10 +39,32 @@ pub struct TerminalSize {
 #[derive(Debug, Clone)]
 pub struct Monitor(Arc<Inner>);
 
+/// What a monitor says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// Its process.
+    pub pid: i32,
+    /// Version of its program; `None` of one too old to say.
+    pub program: Option<String>,
+    /// Version of the protocol that is spoken with it.
+    pub protocol: u8,
+}
+
+impl About {
+    pub(super) fn new(pid: i32, program: String, protocol: Version) -> Self {
+        Self {
+            pid,
+            program: Some(program).filter(|program| !program.is_empty()),
+            protocol: protocol.number(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     pid: i32,
-    monitor_pid: i32,
+    init: Init,
+    about: About,
     commands: mpsc::Sender<Command>,
     end: watch::Receiver<Option<End>>,
     next: AtomicU64,
@@ -51,24 +75,29 @@ impl Monitor {
     pub(super) fn start(
         connection: Connection,
         pid: i32,
-        monitor_pid: i32,
+        about: About,
         exit_record: PathBuf,
         known: Option<End>,
     ) -> Self {
         let (commands, receiver) = mpsc::channel(16);
         let (end, watch) = watch::channel(known);
+        let init = Init::default();
         tokio::spawn(
             Driver {
                 connection,
                 commands: receiver,
                 end,
                 exit_record,
+                pid,
+                init: init.clone(),
+                monitor_pid: about.pid,
             }
             .run(),
         );
         Self(Arc::new(Inner {
             pid,
-            monitor_pid,
+            init,
+            about,
             commands,
             end: watch,
             next: AtomicU64::new(1 << 32),
@@ -80,9 +109,14 @@ impl Monitor {
         self.0.pid
     }
 
-    /// The monitor's own process.
-    pub fn monitor_pid(&self) -> i32 {
-        self.0.monitor_pid
+    /// Sends a signal to the init process, and to no other; says whether it is known by now which one that is.
+    pub fn signal(&self, number: i32) -> bool {
+        self.0.init.signal(number)
+    }
+
+    /// What the monitor says of itself.
+    pub fn about(&self) -> &About {
+        &self.0.about
     }
 
     /// How the container ended, once it is known. Any number of tasks may wait; the future owns all it
@@ -129,23 +163,6 @@ impl Monitor {
     /// Closes the container's standard input.
     pub async fn close_stdin(&self) -> Result<(), MonitorError> {
         self.done("closing standard input", Verb::CloseStdin).await
-    }
-
-    /// Kills the monitor itself, if its number surely still is its own. Its container is to be dead before.
-    pub(crate) fn kill(&self, id: &Id) {
-        let Some(pid) = Pid::from_raw(self.0.monitor_pid) else {
-            return;
-        };
-        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
-            return;
-        };
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        if line
-            .split(|byte| *byte == 0)
-            .any(|word| word == id.as_str().as_bytes())
-        {
-            pidfd::send_signal(&process, libc::SIGKILL);
-        }
     }
 
     /// Gives this handle up. The monitor and the container live on.

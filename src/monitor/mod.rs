@@ -9,11 +9,13 @@ mod error;
 mod exec;
 mod link;
 mod pipe;
+mod processes;
 mod request;
 mod spawn;
+mod vigil;
 
-pub use adopt::{Adopted, MonitorPaths, adopt, read_exit_record};
-pub use client::{Monitor, TerminalSize};
+pub use adopt::{Adopted, MonitorPaths, adopt, dismiss, read_exit_record, read_exit_record_now};
+pub use client::{About, Monitor, TerminalSize};
 pub use error::MonitorError;
 pub use exec::{ExecEnd, ExecRequest, ExecResult, Output, RemovedFile, RunningExec, StartExec};
 pub use request::{CreateRequest, End, ExitRecord, ExitStatus};

@@ -8,10 +8,14 @@ use std::{
     time::Duration,
 };
 
-use corten_conmon::{ctl::Reply, socket, wire};
+use corten_conmon::{
+    ctl::{Answer, Reply, Stage},
+    socket,
+    wire::{Since, Version},
+};
 use tokio::process::Command;
 
-use super::{CreateRequest, Monitor, MonitorError, link::Connection};
+use super::{About, CreateRequest, Monitor, MonitorError, adopt, link::Connection, vigil::WAKE};
 use crate::{
     id::Id,
     step::{self, Step},
@@ -59,30 +63,61 @@ pub async fn spawn(
     binary: &MonitorBinary,
     request: CreateRequest,
 ) -> Result<Created, MonitorError> {
+    let mut version = Version::CURRENT;
+    loop {
+        match spawn_speaking(version, binary, request.clone()).await {
+            // A program of before understands nothing newer, and did nothing.
+            Err(MonitorError::Create(failure)) if failure.stage == Stage::Config => {
+                match version.previous() {
+                    Some(previous) => version = previous,
+                    None => return Err(MonitorError::Create(failure)),
+                }
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn spawn_speaking(
+    version: Version,
+    binary: &MonitorBinary,
+    request: CreateRequest,
+) -> Result<Created, MonitorError> {
     let (ours, theirs) = socket::pair().map_err(MonitorError::Socket)?;
-    let connection = Connection::new(ours)?;
+    let connection = Connection::new(ours, version)?;
     let exit_record = request.exit_record.clone();
+    let ctl_socket = request.ctl_socket.clone();
     let patience = request.create_timeout + MARGIN;
-    let answer = tokio::time::timeout(patience, async {
+    let created = async {
         step::reached(Step::MonitorCalled);
         start(binary, request, theirs, &connection).await?;
         step::reached(Step::MonitorDetached);
-        let answer = connection.receive().await;
+        let answer = outcome(&connection, &ctl_socket).await;
         step::reached(Step::MonitorAnswered);
         answer
-    })
-    .await
-    .map_err(|_| MonitorError::Timeout {
-        operation: "the container's creation",
-        after: patience,
-    })??;
+    };
+    let answer = match tokio::time::timeout(patience, created).await {
+        Ok(answer) => answer?,
+        Err(_) => {
+            // Its own time for this was over before: it is stuck, and must not be there for ever.
+            if let Some(monitor) = adopt::listener(&ctl_socket).await {
+                monitor.kill();
+            }
+            return Err(MonitorError::Timeout {
+                operation: "the container's creation",
+                after: patience,
+            });
+        }
+    };
     match answer.reply {
         Reply::Created {
             pid,
             monitor: monitor_pid,
             stderr: runtime_stderr,
+            program: Since(program),
         } => {
-            let monitor = Monitor::start(connection, pid, monitor_pid, exit_record, None);
+            let about = About::new(monitor_pid, program, version);
+            let monitor = Monitor::start(connection, pid, about, exit_record, None);
             Ok(Created {
                 pid,
                 monitor_pid,
@@ -95,6 +130,18 @@ pub async fn spawn(
     }
 }
 
+/// What came of the creation. A monitor that is silent for long may have been stopped; it is continued.
+async fn outcome(connection: &Connection, ctl_socket: &Path) -> Result<Answer, MonitorError> {
+    loop {
+        if let Ok(answer) = tokio::time::timeout(WAKE, connection.receive()).await {
+            return answer;
+        }
+        if let Some(monitor) = adopt::listener(ctl_socket).await {
+            monitor.wake();
+        }
+    }
+}
+
 async fn start(
     binary: &MonitorBinary,
     mut request: CreateRequest,
@@ -104,9 +151,7 @@ async fn start(
     let (path, id) = (binary.path.clone(), request.id.clone());
     let env = std::mem::take(&mut request.env);
     // Encoded and sent before the program runs: a configuration that cannot be sent starts nothing.
-    connection
-        .send_config(&wire::frame(&request.config())?)
-        .await?;
+    connection.send_config(&request.config()).await?;
     run(path, &id, env, stdin).await
 }
 

@@ -77,6 +77,11 @@ pub(super) fn container(services: &Services, id: &Id, slot: &Slot) -> ContainerV
         resources: record.resources.clone(),
         stop_signal: record.stop_signal,
         pid: record.state.pid(),
+        monitor: slot
+            .monitor
+            .as_ref()
+            .filter(|_| record.state.pid().is_some())
+            .map(|monitor| monitor.about().clone()),
         mount_images: record.mount_images.clone(),
         runtime_spec: Some(services.layout.bundle(id).join("config.json")),
         step: slot.trouble.clone(),

@@ -2,5 +2,7 @@
 
 mod machine;
 mod matrix;
+mod monitors;
 mod restart;
 mod unfinished;
+mod upgrade;

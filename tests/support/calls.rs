@@ -315,15 +315,20 @@ impl Node {
         text
     }
 
-    /// The first process of a running container, as the host numbers it.
-    pub(crate) async fn init_pid(&self, id: &str) -> u32 {
+    /// What `ContainerStatus` says of a container when it is asked for more.
+    pub(crate) async fn container_info(&self, id: &str) -> serde_json::Value {
         let request = api::ContainerStatusRequest {
             container_id: id.to_owned(),
             verbose: true,
         };
         let reply = self.runtime().container_status(request).await.unwrap();
         let info = reply.into_inner().info;
-        let value: serde_json::Value = serde_json::from_str(&info["info"]).unwrap();
+        serde_json::from_str(&info["info"]).unwrap()
+    }
+
+    /// The first process of a running container, as the host numbers it.
+    pub(crate) async fn init_pid(&self, id: &str) -> u32 {
+        let value = self.container_info(id).await;
         let pid = value["pid"]
             .as_u64()
             .unwrap_or_else(|| panic!("no pid in {value}"));

@@ -6,7 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{run, scratch::mounts_below};
+use super::{
+    process::{Process, monitors},
+    run,
+    scratch::mounts_below,
+};
 
 /// What to look for.
 #[derive(Debug, Clone)]
@@ -41,6 +45,9 @@ impl Leftovers {
             if !but.contains(&pid) {
                 found.push(format!("process {pid}: {why}"));
             }
+        }
+        for Process(pid) in monitors(&self.ids) {
+            found.push(format!("process {pid} is a monitor"));
         }
         for mount in mounts_below(&self.scratch) {
             if self.own_mounts.contains(&mount) {

@@ -22,8 +22,8 @@ use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{
-    Done, Image, Leftovers, Scratch, busybox, cgroup_directories, command, config::IMAGE, patience,
-    processes_naming, run, until, until_some,
+    Done, Image, Leftovers, Process, Scratch, busybox, cgroup_directories, command, config::IMAGE,
+    patience, process, processes_naming, run, until, until_some,
 };
 
 /// What differs from the usual daemon.
@@ -51,10 +51,22 @@ pub(crate) struct Options {
     pub(crate) steps: bool,
 }
 
+/// What differs from the usual daemon from the next start on.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Programs {
+    /// The daemon's program.
+    pub(crate) corten: Option<PathBuf>,
+    /// The monitor's.
+    pub(crate) conmon: Option<PathBuf>,
+    /// The boot of the machine that the daemon takes this to be.
+    pub(crate) boot: Option<String>,
+}
+
 /// A running daemon.
 pub(crate) struct Node {
     pub(crate) scratch: Scratch,
     options: Options,
+    programs: Mutex<Programs>,
     child: Mutex<Option<Child>>,
     channel: Channel,
     pub(super) ids: Mutex<BTreeSet<String>>,
@@ -101,6 +113,7 @@ impl Node {
             subnet: free_subnet(),
             scratch,
             options,
+            programs: Mutex::default(),
             child: Mutex::default(),
             channel,
             ids: Mutex::default(),
@@ -176,13 +189,22 @@ impl Node {
         self.scratch.join("corten.sock")
     }
 
+    /// Has the next start differ.
+    pub(crate) fn set_programs(&self, programs: Programs) {
+        *self.programs.lock().unwrap() = programs;
+    }
+
     /// The command line of the daemon.
     pub(crate) fn serve_command(&self) -> Command {
-        let mut command = corten();
+        let programs = self.programs.lock().unwrap().clone();
+        let mut command = match &programs.corten {
+            Some(program) => without_ours(Command::new(program)),
+            None => corten(),
+        };
         command.arg("serve");
         let path = |name: &str| self.scratch.join(name).into_os_string();
         let root = self.root().into_os_string();
-        let monitor = self.options.monitor.clone();
+        let monitor = programs.conmon.or_else(|| self.options.monitor.clone());
         let monitor = monitor.unwrap_or_else(monitor_program);
         let plugins = self.options.plugins.clone();
         let plugins = plugins.unwrap_or_else(|| "/usr/lib/cni".into());
@@ -208,24 +230,51 @@ impl Node {
             command.args(["--default-runtime", &name, "--runtime", &name]);
         }
         command.args(&self.options.args);
-        command
+        match programs.boot {
+            Some(boot) => self.in_boot(&boot, &command),
+            None => command,
+        }
     }
 
-    /// Starts the daemon and waits until it answers; gives how long that took.
+    /// The same command where the kernel seems to say that this is another boot: the file that says which lies under
+    /// another one, for this command alone. All other mounts stay shared.
+    fn in_boot(&self, boot: &str, command: &Command) -> Command {
+        let file = self.scratch.file("boot-id", format!("{boot}\n"));
+        let mut changed = Command::new("unshare");
+        changed
+            .args(["--mount", "--propagation", "unchanged", "/bin/sh", "-c"])
+            .arg(
+                r#"mount --make-private /proc &&
+                   mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@""#,
+            )
+            .arg(file);
+        run_by(changed, command)
+    }
+
+    /// Starts the daemon and waits until it answers and the network is ready; gives how long it took to answer.
     pub(crate) async fn start(&self) -> Duration {
         self.start_by(|command| command).await
     }
 
     /// The same by a command that `change` makes of the usual one.
     pub(crate) async fn start_by(&self, change: impl FnOnce(Command) -> Command) -> Duration {
-        let answered = match self.start_or_die_by(change).await {
-            Ok(answered) => answered,
-            Err(status) => panic!("the daemon ended with {status} at its start"),
-        };
+        let answered = self.serving_by(change).await;
         if !self.options.no_network {
             until("the network is ready", async || self.network_ready().await).await;
         }
         answered
+    }
+
+    /// Starts the daemon and waits until it answers; gives how long that took.
+    pub(crate) async fn start_serving(&self) -> Duration {
+        self.serving_by(|command| command).await
+    }
+
+    async fn serving_by(&self, change: impl FnOnce(Command) -> Command) -> Duration {
+        match self.start_or_die_by(change).await {
+            Ok(answered) => answered,
+            Err(status) => panic!("the daemon ended with {status} at its start"),
+        }
     }
 
     /// Starts the daemon and waits until it answers, or ends before that.
@@ -320,6 +369,11 @@ impl Node {
         let mut child = self.child.lock().unwrap().take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// The monitors of its pods and containers.
+    pub(crate) fn monitors(&self) -> Vec<Process> {
+        process::monitors(&self.ids.lock().unwrap())
     }
 
     /// Asks the daemon to end and gives how it did.
@@ -454,6 +508,9 @@ impl Drop for Node {
             let _ = child.wait();
         }
         // Only after a failure is there something to end: a process with our directory's name is ours.
+        for monitor in process::monitors(&self.ids.lock().unwrap_or_else(|e| e.into_inner())) {
+            monitor.kill();
+        }
         for (pid, _) in processes_naming(self.scratch.path().to_str().unwrap_or("?")) {
             let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
         }
@@ -473,18 +530,20 @@ impl Drop for Node {
 /// The same command, run by someone who does not close what it should not have.
 fn leaving_open(path: &Path, command: &Command) -> Command {
     let mut shell = Command::new("/bin/sh");
-    shell
-        .args(["-c", r#"exec 9<"$0" && exec "$@""#])
-        .arg(path)
-        .arg(command.get_program())
-        .args(command.get_args());
+    shell.args(["-c", r#"exec 9<"$0" && exec "$@""#]).arg(path);
+    run_by(shell, command)
+}
+
+/// A command as the last arguments of another, its environment that one's.
+fn run_by(mut outer: Command, command: &Command) -> Command {
+    outer.arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
         };
     }
-    shell
+    outer
 }
 
 /// Removes a cgroup and those below it, with what runs there; killed processes may take a moment to leave.
@@ -530,7 +589,10 @@ fn remove_tables(bridge: &str) {
 
 /// The program under test, without what the tests' own environment would tell it.
 pub(crate) fn corten() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_corten"));
+    without_ours(Command::new(env!("CARGO_BIN_EXE_corten")))
+}
+
+fn without_ours(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("CORTEN_") {
             command.env_remove(name);

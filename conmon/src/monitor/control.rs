@@ -5,9 +5,11 @@ use std::{io, os::fd::OwnedFd, path::Path};
 use corten_conmon::{
     ctl::{Answer, EVENT, MAX_CLIENTS, Refusal, Reply, Request, Verb},
     socket::{self, Address, Received},
-    wire::{self, Wire},
+    wire::{self, Since, Version, Wire, WireError},
 };
 use rustix::net::SocketType;
+
+use super::PROGRAM;
 
 /// A listening socket, whose file goes away with it.
 #[derive(Debug)]
@@ -48,12 +50,24 @@ pub(crate) struct Clients {
     listener: Listener,
     clients: Vec<Client>,
     next: u32,
+    newest: Version,
+}
+
+/// Which versions of the protocol are spoken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Speech {
+    /// With the daemon that started the monitor.
+    pub(crate) version: Version,
+    /// The newest that is understood.
+    pub(crate) newest: Version,
 }
 
 #[derive(Debug)]
 struct Client {
     key: u32,
     socket: OwnedFd,
+    /// What it was heard to speak, in which it is answered.
+    version: Version,
     greeted: bool,
     subscribed: bool,
 }
@@ -71,10 +85,11 @@ pub(crate) enum Wish {
 
 impl Clients {
     /// Begins with the daemon that started the monitor: it knows us and hears of everything.
-    pub(crate) fn new(listener: Listener, daemon: OwnedFd) -> Self {
+    pub(crate) fn new(listener: Listener, daemon: OwnedFd, speech: Speech) -> Self {
         let daemon = Client {
             key: 0,
             socket: daemon,
+            version: speech.version,
             greeted: true,
             subscribed: true,
         };
@@ -82,6 +97,7 @@ impl Clients {
             listener,
             clients: vec![daemon],
             next: 1,
+            newest: speech.newest,
         }
     }
 
@@ -105,6 +121,7 @@ impl Clients {
             self.clients.push(Client {
                 key,
                 socket,
+                version: self.newest,
                 greeted: false,
                 subscribed: false,
             });
@@ -113,6 +130,7 @@ impl Clients {
 
     /// Reads one request.
     pub(crate) fn receive(&mut self, key: u32, scratch: &mut [u8]) -> Wish {
+        let newest = self.newest;
         let Some(client) = self.get(key) else {
             return Wish::Nothing;
         };
@@ -122,10 +140,13 @@ impl Clients {
             Ok(Received::Oversized | Received::Closed) | Err(_) => return self.forget(key),
         };
         let greeted = client.greeted;
-        // The number first: what is not understood is refused by it, so that newer clients can go on.
-        let Ok(mut input) = wire::open(&scratch[..len]) else {
-            return self.forget(key);
+        let mut input = match wire::open(&scratch[..len]) {
+            Ok(input) if input.version() <= newest => input,
+            Ok(_) | Err(WireError::Version(_)) => return self.misunderstood(key),
+            Err(_) => return self.forget(key),
         };
+        client.version = input.version();
+        // The number first: what is not understood is refused by it, so that newer clients can go on.
         let Ok(id) = u64::decode(&mut input) else {
             return self.forget(key);
         };
@@ -134,7 +155,8 @@ impl Clients {
             Ok(Verb::Hello) => {
                 client.greeted = true;
                 let monitor = rustix::process::getpid().as_raw_nonzero().get();
-                self.answer(key, id, Reply::Hello { monitor })
+                let program = Since(PROGRAM.to_owned());
+                self.answer(key, id, Reply::Hello { monitor, program })
             }
             Ok(verb) if greeted && id != EVENT => Wish::Request(Request { id, verb }, fds),
             Ok(_) => self.refuse(key, id, Refusal::NotUnderstood, "say hello first"),
@@ -147,7 +169,7 @@ impl Clients {
         let Some(client) = self.get(key) else {
             return Wish::Nothing;
         };
-        match wire::frame(&Answer { id, reply })
+        match wire::frame(client.version, &Answer { id, reply })
             .map(|frame| socket::send(&client.socket, &frame, &[]))
         {
             Ok(Ok(())) => Wish::Nothing,
@@ -167,6 +189,21 @@ impl Clients {
         )
     }
 
+    /// Says in the newest version which versions are spoken, and lets the client go: it may come again in one of them.
+    fn misunderstood(&mut self, key: u32) -> Wish {
+        let newest = self.newest;
+        let text = format!(
+            "versions {} to {} of the protocol are spoken here",
+            Version::OLDEST,
+            newest
+        );
+        if let Some(client) = self.get(key) {
+            client.version = newest;
+        }
+        let _ = self.refuse(key, EVENT, Refusal::NotUnderstood, &text);
+        self.forget(key)
+    }
+
     /// Has a client hear of events.
     pub(crate) fn subscribe(&mut self, key: u32) {
         if let Some(client) = self.get(key) {
@@ -176,12 +213,12 @@ impl Clients {
 
     /// Tells everyone who wants to hear it.
     pub(crate) fn tell(&mut self, reply: Reply) {
-        let Ok(frame) = wire::frame(&Answer { id: EVENT, reply }) else {
-            return;
-        };
+        let answer = Answer { id: EVENT, reply };
         for client in self.clients.iter().filter(|client| client.subscribed) {
             // Who cannot be told finds the exit record.
-            let _ = socket::send(&client.socket, &frame, &[]);
+            if let Ok(frame) = wire::frame(client.version, &answer) {
+                let _ = socket::send(&client.socket, &frame, &[]);
+            }
         }
     }
 

@@ -29,7 +29,7 @@ use corten_conmon::{
     log::{LogWriter, Stream},
     record::ExitStatus,
     socket,
-    wire::{self, MAX_FRAME},
+    wire::{self, MAX_FRAME, Since, Version},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
@@ -37,7 +37,7 @@ use rustix::{
 };
 
 use self::{
-    control::{Clients, Listener, Wish},
+    control::{Clients, Listener, Speech, Wish},
     create::{Container, Creation},
     ending::Ending,
     exec::{Execs, Home, News},
@@ -53,8 +53,12 @@ use crate::sys::{self, Pages};
 /// How long nothing must happen before memory is given back.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Runs the monitor; the process that was started returns at once, its child when the container ended.
-pub(crate) fn run() -> ExitCode {
+/// Version of this program, as others are told it.
+const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+
+/// Runs the monitor, which speaks no version newer than `newest`; the process that was started returns at once, its
+/// child when the container ended.
+pub(crate) fn run(newest: Version) -> ExitCode {
     if let Err(error) = setup::leave_home() {
         eprintln!("corten-conmon: cannot detach: {error}");
         return ExitCode::FAILURE;
@@ -62,11 +66,15 @@ pub(crate) fn run() -> ExitCode {
     let (Ok(daemon), Ok(mut scratch)) = (setup::take_connection(), Pages::new(MAX_FRAME)) else {
         return ExitCode::FAILURE;
     };
-    let Some(config) = setup::read_config(&daemon, &mut scratch) else {
+    let Some(config) = setup::read_config(&daemon, &mut scratch, newest) else {
         return ExitCode::FAILURE;
     };
     let copy = daemon.try_clone();
-    let failed = match config.and_then(|config| Monitor::new(config, daemon, scratch)) {
+    // Who cannot be understood is answered in the newest version there is.
+    let version = config.as_ref().map_or(newest, |(_, version)| *version);
+    let begin =
+        |(config, version)| Monitor::new(config, daemon, Speech { version, newest }, scratch);
+    let failed = match config.and_then(begin) {
         Ok(monitor) => return monitor.run(),
         Err(failure) => failure,
     };
@@ -75,7 +83,7 @@ pub(crate) fn run() -> ExitCode {
         id: EVENT,
         reply: Reply::Failed { failure: failed },
     };
-    if let (Ok(daemon), Ok(frame)) = (copy, wire::frame(&answer)) {
+    if let (Ok(daemon), Ok(frame)) = (copy, wire::frame(version, &answer)) {
         let _ = socket::send(&daemon, &frame, &[]);
     }
     ExitCode::FAILURE
@@ -137,7 +145,12 @@ enum Next {
 
 impl Monitor {
     /// Sets everything up and begins to run the runtime.
-    fn new(config: Config, daemon: OwnedFd, scratch: Pages) -> Result<Self, CreateFailure> {
+    fn new(
+        config: Config,
+        daemon: OwnedFd,
+        speech: Speech,
+        scratch: Pages,
+    ) -> Result<Self, CreateFailure> {
         let setup = |error| failure(Stage::Setup, format!("{error}"));
         setup::adopt_orphans()?;
         setup::enter_cgroups(&config.cgroups)?;
@@ -156,7 +169,7 @@ impl Monitor {
             Listener::bind(path, SocketType::SEQPACKET)
                 .map_err(|error| failure(Stage::Sockets, format!("{}: {error}", path.display())))
         };
-        let clients = Clients::new(listen(&config.ctl_socket)?, daemon);
+        let clients = Clients::new(listen(&config.ctl_socket)?, daemon, speech);
         let attached = Fanout::new(config.attach_socket.as_ref().map(listen).transpose()?);
         let limit = LogWriter::<LogFile>::line_limit(max_size);
         Ok(Self {
@@ -368,6 +381,7 @@ impl Monitor {
             pid,
             monitor,
             stderr: container.said,
+            program: Since(PROGRAM.to_owned()),
         });
         if let Some(status) = container.early {
             self.init_ended(pid, status);

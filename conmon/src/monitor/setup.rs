@@ -12,7 +12,7 @@ use corten_conmon::{
     config::Config,
     ctl::{CreateFailure, Stage},
     socket::{self, Received},
-    wire,
+    wire::{self, Version, WireError},
 };
 use rustix::fs::{Mode, OFlags};
 
@@ -51,19 +51,20 @@ pub(crate) fn take_connection() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Reads the configuration. `None` when the daemon went away instead.
+/// Reads the configuration and which version of the protocol it is in. `None` when the daemon went away instead.
 pub(crate) fn read_config(
     socket: &OwnedFd,
     scratch: &mut Pages,
-) -> Option<Result<Config, CreateFailure>> {
+    newest: Version,
+) -> Option<Result<(Config, Version), CreateFailure>> {
     let bad = |text: String| Some(Err(failure(Stage::Config, text)));
     let timeout = rustix::net::sockopt::Timeout::Recv;
     if let Err(error) = rustix::net::sockopt::set_socket_timeout(socket, timeout, Some(PATIENCE)) {
         return bad(format!("cannot set a timeout: {error}"));
     }
     match socket::receive_waiting(socket, scratch) {
-        Ok(Received::Packet(len, _)) => match wire::unframe::<Config>(&scratch[..len]) {
-            Ok(config) if config.runtime.is_empty() => {
+        Ok(Received::Packet(len, _)) => match understand(&scratch[..len], newest) {
+            Ok((config, _)) if config.runtime.is_empty() => {
                 bad("the runtime's command line is empty".into())
             }
             Ok(config) => Some(Ok(config)),
@@ -72,6 +73,14 @@ pub(crate) fn read_config(
         Ok(Received::Oversized) => bad("the configuration is too long".into()),
         Ok(Received::Closed) | Err(_) => None,
     }
+}
+
+fn understand(frame: &[u8], newest: Version) -> Result<(Config, Version), WireError> {
+    let version = wire::open(frame)?.version();
+    if version > newest {
+        return Err(WireError::Version(version.number()));
+    }
+    wire::unframe(frame).map(|config| (config, version))
 }
 
 /// Collects the container's orphans from now on.

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{MAX_ITEMS, WireError};
+use super::{MAX_ITEMS, Version, WireError};
 
 /// A value that can travel.
 pub trait Wire: Sized {
@@ -17,17 +17,29 @@ pub trait Wire: Sized {
 }
 
 /// Collects the bytes of a frame.
-#[derive(Debug, Default)]
-pub struct Encoder(Vec<u8>);
+#[derive(Debug)]
+pub struct Encoder {
+    version: Version,
+    bytes: Vec<u8>,
+}
 
 impl Encoder {
-    pub(super) fn with_header(header: &[u8]) -> Self {
-        Self(header.to_vec())
+    /// Nothing yet, of a frame of this version.
+    pub fn new(version: Version) -> Self {
+        Self {
+            version,
+            bytes: Vec::new(),
+        }
+    }
+
+    /// The frame's version.
+    pub fn version(&self) -> Version {
+        self.version
     }
 
     /// Appends bytes as they are.
     pub fn raw(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(bytes);
     }
 
     /// Appends a length. Lengths beyond `u32` make the frame too long anyway.
@@ -43,31 +55,42 @@ impl Encoder {
 
     /// All that was appended.
     pub fn into_bytes(self) -> Vec<u8> {
-        self.0
+        self.bytes
     }
 }
 
 /// Reads a frame's bytes in order.
 #[derive(Debug, Clone)]
-pub struct Decoder<'a>(&'a [u8]);
+pub struct Decoder<'a> {
+    version: Version,
+    rest: &'a [u8],
+}
 
 impl<'a> Decoder<'a> {
-    /// Starts at the first of `bytes`.
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
+    /// Starts at the first of `bytes`, which are of a frame of this version.
+    pub fn new(version: Version, bytes: &'a [u8]) -> Self {
+        Self {
+            version,
+            rest: bytes,
+        }
+    }
+
+    /// The frame's version.
+    pub fn version(&self) -> Version {
+        self.version
     }
 
     /// Takes the next `n` bytes.
     pub fn take(&mut self, n: usize) -> Result<&'a [u8], WireError> {
-        let (head, rest) = self.0.split_at_checked(n).ok_or(WireError::Short)?;
-        self.0 = rest;
+        let (head, rest) = self.rest.split_at_checked(n).ok_or(WireError::Short)?;
+        self.rest = rest;
         Ok(head)
     }
 
     /// Takes the next `N` bytes.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
-        let (head, rest) = self.0.split_first_chunk().ok_or(WireError::Short)?;
-        self.0 = rest;
+        let (head, rest) = self.rest.split_first_chunk().ok_or(WireError::Short)?;
+        self.rest = rest;
         Ok(*head)
     }
 
@@ -79,7 +102,7 @@ impl<'a> Decoder<'a> {
 
     /// Succeeds when nothing is left.
     pub fn finish(self) -> Result<(), WireError> {
-        match self.0.len() {
+        match self.rest.len() {
             0 => Ok(()),
             n => Err(WireError::Trailing(n)),
         }

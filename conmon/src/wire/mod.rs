@@ -5,14 +5,14 @@
 
 mod codec;
 mod macros;
+mod version;
 
 pub use codec::{Decoder, Encoder, Wire};
 pub(crate) use macros::{choice, message};
+pub use version::{Since, Version};
 
 use std::fmt;
 
-/// The protocol this build speaks.
-pub const VERSION: u8 = 1;
 /// Longest frame either side accepts.
 pub const MAX_FRAME: usize = 64 * 1024;
 /// Longest list in a frame.
@@ -29,7 +29,7 @@ pub enum WireError {
     Trailing(usize),
     /// Does not begin like a frame.
     Magic(u8),
-    /// Speaks another version of the protocol.
+    /// Is in a version of the protocol that is not understood.
     Version(u8),
     /// Holds an alternative that does not exist.
     Tag {
@@ -55,7 +55,12 @@ impl fmt::Display for WireError {
             Self::Short => f.write_str("frame ends too early"),
             Self::Trailing(n) => write!(f, "{n} bytes follow the message in its frame"),
             Self::Magic(b) => write!(f, "frame begins with {b:#04x} instead of {MAGIC:#04x}"),
-            Self::Version(v) => write!(f, "frame has protocol version {v}, not {VERSION}"),
+            Self::Version(v) => write!(
+                f,
+                "frame has protocol version {v}; versions {} to {} are understood",
+                Version::OLDEST,
+                Version::CURRENT
+            ),
             Self::Tag { what, tag } => write!(f, "{tag} is no alternative of {what}"),
             Self::TooLong { len, max } => write!(f, "length {len} is over the limit of {max}"),
             Self::NotUtf8 => f.write_str("text is not UTF-8"),
@@ -65,9 +70,10 @@ impl fmt::Display for WireError {
 
 impl std::error::Error for WireError {}
 
-/// Encodes a message as a frame.
-pub fn frame<T: Wire>(message: &T) -> Result<Vec<u8>, WireError> {
-    let mut out = Encoder::with_header(&[MAGIC, VERSION]);
+/// Encodes a message as a frame of a version.
+pub fn frame<T: Wire>(version: Version, message: &T) -> Result<Vec<u8>, WireError> {
+    let mut out = Encoder::new(version);
+    out.raw(&[MAGIC, version.number()]);
     message.encode(&mut out);
     let bytes = out.into_bytes();
     if bytes.len() > MAX_FRAME {
@@ -79,7 +85,7 @@ pub fn frame<T: Wire>(message: &T) -> Result<Vec<u8>, WireError> {
     Ok(bytes)
 }
 
-/// Decodes a frame that holds exactly one message.
+/// Decodes a frame that holds exactly one message, of whichever version.
 pub fn unframe<T: Wire>(bytes: &[u8]) -> Result<T, WireError> {
     let mut input = open(bytes)?;
     let message = T::decode(&mut input)?;
@@ -87,7 +93,7 @@ pub fn unframe<T: Wire>(bytes: &[u8]) -> Result<T, WireError> {
     Ok(message)
 }
 
-/// Checks a frame's head and gives what follows it.
+/// Checks a frame's head and gives what follows it, to be read as of the frame's version.
 pub fn open(bytes: &[u8]) -> Result<Decoder<'_>, WireError> {
     if bytes.len() > MAX_FRAME {
         return Err(WireError::TooLong {
@@ -96,8 +102,10 @@ pub fn open(bytes: &[u8]) -> Result<Decoder<'_>, WireError> {
         });
     }
     match bytes {
-        [MAGIC, VERSION, rest @ ..] => Ok(Decoder::new(rest)),
-        [MAGIC, version, ..] => Err(WireError::Version(*version)),
+        [MAGIC, number, rest @ ..] => match Version::new(*number) {
+            Some(version) => Ok(Decoder::new(version, rest)),
+            None => Err(WireError::Version(*number)),
+        },
         [MAGIC] | [] => Err(WireError::Short),
         [other, ..] => Err(WireError::Magic(*other)),
     }

@@ -95,6 +95,7 @@ pub(crate) fn container_view(n: u8, pod_id: &Id) -> ContainerView {
         pid: Some(4242),
         mount_images: BTreeMap::new(),
         runtime_spec: None,
+        monitor: None,
         step: None,
     }
 }

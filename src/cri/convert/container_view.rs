@@ -141,6 +141,11 @@ fn info(container: &ContainerView) -> HashMap<String, String> {
             ContainerState::Unknown { .. } => "unknown",
         },
         "step": container.step,
+        "monitor": container.monitor.as_ref().map(|monitor| json!({
+            "pid": monitor.pid,
+            "version": monitor.program,
+            "protocol": monitor.protocol,
+        })),
         "snapshotKey": container.id,
         "privileged": container.spec.security.privileged,
         "runtimeSpecPath": container.runtime_spec,

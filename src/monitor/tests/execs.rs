@@ -237,9 +237,7 @@ async fn no_zombie_is_left() {
             .await
             .unwrap();
     }
-    let children = std::fs::read_to_string(format!(
-        "/proc/{0}/task/{0}/children",
-        monitor.monitor_pid()
-    ));
+    let children =
+        std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", monitor.about().pid));
     assert_eq!(children.unwrap().trim(), monitor.pid().to_string());
 }

@@ -5,4 +5,6 @@ mod creating;
 mod ending;
 mod execs;
 mod logs;
+mod lost;
 mod terminals;
+mod versions;
