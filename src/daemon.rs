@@ -138,11 +138,13 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
         warn!("damaged: {found}");
     }
     let streaming = stream::server::Server::bind(settings::streams(&config)).await?;
+    let pods_behind = pods.clone();
     let behind = Arc::new(stream::behind::Node::new(pods.clone()));
     let backend = Arc::new(Backend::new(pods, streaming.streams(), &config, damage));
     let left = leftovers::find(&services, &recovered);
     let socket = Socket::bind(config.listen.path())?;
     step::reached(Step::Listening);
+    pods_behind.take_down(recovered.rebooted);
     leftovers::remove_later(services.clone(), left);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     info!(socket = %config.listen.path().display(), "serving");

@@ -1,16 +1,17 @@
 //! Taking a container up as the last daemon left it.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tracing::warn;
 
 use super::{
-    End, create, exec,
+    End, create, exec, reap,
     record::ContainerRecord,
     start,
     state::{ContainerState, ExitCause},
 };
 use crate::{
+    causes::whole,
     id::Id,
     monitor::{self, Adopted, Monitor},
     services::{Services, now},
@@ -76,17 +77,31 @@ pub(crate) async fn adopt(services: &Arc<Services>, id: &Id, record: &ContainerR
             Err(error) => {
                 warn!(container = %id, %error, attempt, "the monitor gives no answer");
                 if attempt == TRIES {
+                    // What cannot be reached must not be there for ever.
+                    monitor::dismiss(&create::paths(services, id)).await;
                     break;
                 }
                 tokio::time::sleep(AGAIN).await;
             }
         }
     }
-    Adoption::Ended(End::lost(if record.boot_id == services.boot_id {
-        ExitCause::MonitorLost
-    } else {
-        ExitCause::Rebooted
-    }))
+    // What still runs is ended before anyone is told that it has. What fails is tried again afterwards.
+    if let Err(error) = reap::reap(services, id, record).await {
+        warn!(container = %id, error = %whole(&error), "ending what a lost monitor left");
+    }
+    Adoption::Ended(End::lost(ExitCause::MonitorLost))
+}
+
+/// How a container of an earlier boot ended: nothing of it can be there.
+pub(crate) fn end_of_boot(exit_record: &Path) -> End {
+    match monitor::read_exit_record_now(exit_record) {
+        Ok(Some(record)) => End::from_record(&record),
+        Ok(None) => End::lost(ExitCause::Rebooted),
+        Err(error) => {
+            warn!(error = %whole(&error), "no exit record");
+            End::lost(ExitCause::Rebooted)
+        }
+    }
 }
 
 /// Whether a container was started by a daemon that died before it could note it.

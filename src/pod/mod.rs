@@ -2,6 +2,7 @@
 
 mod actor;
 pub(crate) mod create;
+mod earlier;
 pub mod error;
 mod infra;
 mod lane;
@@ -86,6 +87,8 @@ pub struct Recovered {
     pub containers: Vec<Id>,
     /// Records that could not be read, in words.
     pub set_aside: Vec<String>,
+    /// Pods that a reboot ended, to be taken down by [`Pods::take_down`].
+    pub rebooted: Vec<Id>,
 }
 
 impl Pods {
@@ -128,6 +131,10 @@ impl Pods {
         }
         for (id, record) in sandboxes.records {
             let Ok(id) = Id::parse(&id) else { continue };
+            let mut record = record;
+            if earlier::settle_pod(&mut record, &self.services.boot_id) {
+                recovered.rebooted.push(id.clone());
+            }
             let (mut actor, mailbox) = Actor::new(
                 id.clone(),
                 record.clone(),
@@ -153,6 +160,11 @@ impl Pods {
         }
         info!(sandboxes = recovered.sandboxes.len(), "records read");
         Ok(recovered)
+    }
+
+    /// Takes down, behind all else, the pods that a reboot ended.
+    pub fn take_down(&self, rebooted: Vec<Id>) {
+        tokio::spawn(earlier::take_down(self.clone(), rebooted));
     }
 
     /// Removes a container whose sandbox's record was lost.

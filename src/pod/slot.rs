@@ -33,6 +33,8 @@ pub(super) struct Slot {
     pub(super) early_end: Option<End>,
     /// It was started by an earlier daemon, and nobody knows whether that one could still say so.
     pub(super) untold_start: bool,
+    /// What it has become since it was recorded is still to be written down.
+    pub(super) unwritten: bool,
     /// Nothing is left of it but this.
     pub(super) gone: bool,
 }
@@ -49,6 +51,7 @@ impl Slot {
             lookups: Vec::new(),
             early_end: None,
             untold_start: false,
+            unwritten: false,
             gone: false,
         }
     }

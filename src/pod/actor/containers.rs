@@ -24,6 +24,7 @@ use crate::{
     },
     id::Id,
     pod::{
+        earlier,
         msg::{ContainerOp, ContainerOutcome, ContainerResult, ContainerWaiter, Msg},
         slot::Slot,
         spec::PidMode,
@@ -55,8 +56,12 @@ impl Actor {
         if !record.removing {
             self.names.insert(record.spec.metadata.clone(), id.clone());
         }
+        let exit_record = self.services.layout.exit_record(&id);
+        let boot = &self.services.boot_id;
+        let unwritten = earlier::settle_container(&mut record, &exit_record, boot);
         let mut slot = Slot::new(record);
         slot.untold_start = true;
+        slot.unwritten = unwritten;
         slot.lane.submit(ContainerOp::Adopt, None);
         self.containers.insert(id, slot);
     }
@@ -500,7 +505,13 @@ impl Actor {
                 }
             }
             Adoption::Ended(end) => self.container_ended(id, end).await,
-            Adoption::Settled => self.reap_settled(id),
+            Adoption::Settled => {
+                let slot = self.containers.get_mut(id);
+                if slot.is_some_and(|slot| std::mem::take(&mut slot.unwritten)) {
+                    self.note(id).await;
+                }
+                self.reap_settled(id);
+            }
             Adoption::Unfinished => {
                 self.unname(id);
                 if let Some(slot) = self.containers.get_mut(id) {
