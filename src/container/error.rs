@@ -123,6 +123,9 @@ pub enum ContainerError {
     /// A process could not be run in it.
     #[error("running a process in the container")]
     Exec(#[source] MonitorError),
+    /// It ended while a process was to be run in it.
+    #[error("the container ended while a process was to be run in it")]
+    EndedMeanwhile(#[source] MonitorError),
     /// Its runtime handler.
     #[error("runtime handler of the container")]
     Handler(#[source] HandlerError),

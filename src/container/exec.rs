@@ -15,7 +15,7 @@ use oci_spec::runtime::{Process, Spec};
 use super::{LiveContainer, create, error::ContainerError, remove::failed};
 use crate::{
     id::Id,
-    monitor::{ExecRequest, ExecResult},
+    monitor::{ExecRequest, ExecResult, MonitorError, Phase},
     oci::{command, spec},
     services::Services,
 };
@@ -44,7 +44,8 @@ pub async fn exec_sync(
     timeout: Option<Duration>,
 ) -> Result<ExecResult, ContainerError> {
     let prepared = prepare(services, live, command, false).await?;
-    live.monitor
+    let done = live
+        .monitor
         .exec(ExecRequest {
             runtime_argv: prepared.runtime_argv,
             process_json: prepared.process_json,
@@ -53,8 +54,31 @@ pub async fn exec_sync(
             output_cap: usize::try_from(services.settings.exec_output_max).unwrap_or(usize::MAX),
             drain: ExecRequest::DRAIN,
         })
-        .await
-        .map_err(|error| ContainerError::Exec(create::in_runtimes_words(error)))
+        .await;
+    match done {
+        Ok(result) => Ok(result),
+        Err(error) => {
+            let ended = has_ended(live, &error).await;
+            let source = create::in_runtimes_words(error);
+            Err(match ended {
+                true => ContainerError::EndedMeanwhile(source),
+                false => ContainerError::Exec(source),
+            })
+        }
+    }
+}
+
+/// Whether the container has ended, which is then why a process in it failed, whatever the error says.
+async fn has_ended(live: &LiveContainer, error: &MonitorError) -> bool {
+    match error {
+        MonitorError::Gone => true,
+        MonitorError::ExecRuntime { .. }
+        | MonitorError::ExecNoProcess
+        | MonitorError::Refused { .. } => {
+            !matches!(live.monitor.state().await, Ok(Phase::Running { .. }))
+        }
+        _ => false,
+    }
 }
 
 /// Prepares `command` to be run in a running container.

@@ -81,9 +81,10 @@ impl Classify for ContainerError {
         match self {
             Self::NotFound(_) | Self::ImageNotFound(_) => Kind::NotFound,
             Self::PodNotReady { state, .. } if *state == "not there" => Kind::NotFound,
-            Self::PodNotReady { .. } | Self::WrongState { .. } | Self::BelowUsage { .. } => {
-                Kind::FailedPrecondition
-            }
+            Self::PodNotReady { .. }
+            | Self::WrongState { .. }
+            | Self::EndedMeanwhile(_)
+            | Self::BelowUsage { .. } => Kind::FailedPrecondition,
             Self::Recovering(_) => Kind::Unavailable,
             Self::Unsupported(_) => Kind::Unimplemented,
             Self::Image(error) => Classify::kind(error),

@@ -190,3 +190,27 @@ async fn it_needs_a_running_container_and_a_command() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_command_whose_container_ends_meanwhile_is_killed_or_refused() {
+    node(async |node| {
+        let config = pod("ending");
+        let pod = node.pod(&config).await;
+        for round in 0..12 {
+            let name = format!("main-{round}");
+            let id = node
+                .launch(&pod, &config, &container(&name, &["sleep", "1000000"]))
+                .await;
+            let stop = async {
+                tokio::time::sleep(std::time::Duration::from_millis(round * 3)).await;
+                node.stop_container(&id, 0).await.unwrap();
+            };
+            let (done, ()) = tokio::join!(node.try_exec(&id, &["sleep", "1000000"], 0), stop);
+            match done {
+                Ok(done) => assert_eq!(done.exit_code, 137, "{done:?}"),
+                Err(error) => assert_eq!(error.code(), Code::FailedPrecondition, "{error}"),
+            }
+        }
+    })
+    .await;
+}
