@@ -6,5 +6,6 @@ mod crash;
 mod cri;
 mod faults;
 mod image;
+mod invariants;
 mod security;
 mod support;

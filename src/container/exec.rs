@@ -15,10 +15,13 @@ use oci_spec::runtime::{Process, Spec};
 use super::{LiveContainer, create, error::ContainerError, remove::failed};
 use crate::{
     id::Id,
-    monitor::{ExecRequest, ExecResult, MonitorError, Phase},
-    oci::{command, spec},
+    monitor::{ExecRequest, ExecResult, MonitorError},
+    oci::{command, message, spec},
     services::Services,
 };
+
+/// How long an end may take to be known once a process could not be run for it.
+const DYING: Duration = Duration::from_secs(1);
 
 /// What the names of an exec's files begin with.
 const PREFIX: &str = "exec-";
@@ -58,9 +61,8 @@ pub async fn exec_sync(
     match done {
         Ok(result) => Ok(result),
         Err(error) => {
-            let ended = has_ended(live, &error).await;
             let source = create::in_runtimes_words(error);
-            Err(match ended {
+            Err(match has_ended(live, &source).await {
                 true => ContainerError::EndedMeanwhile(source),
                 false => ContainerError::Exec(source),
             })
@@ -68,17 +70,21 @@ pub async fn exec_sync(
     }
 }
 
-/// Whether the container has ended, which is then why a process in it failed, whatever the error says.
+/// Whether the container has ended, which is then why a process in it failed, whatever the error says. The runtime may
+/// stumble over a dying init before the monitor has buried that.
 async fn has_ended(live: &LiveContainer, error: &MonitorError) -> bool {
-    match error {
-        MonitorError::Gone => true,
-        MonitorError::ExecRuntime { .. }
-        | MonitorError::ExecNoProcess
-        | MonitorError::Refused { .. } => {
-            !matches!(live.monitor.state().await, Ok(Phase::Running { .. }))
+    let may_be_why = match error {
+        MonitorError::Gone => return true,
+        MonitorError::ExecRuntime { stderr, .. } => {
+            message::meaning(stderr) != message::Meaning::NoCommand
         }
+        MonitorError::ExecNoProcess | MonitorError::Refused { .. } => true,
         _ => false,
-    }
+    };
+    may_be_why
+        && tokio::time::timeout(DYING, live.monitor.exited())
+            .await
+            .is_ok()
 }
 
 /// Prepares `command` to be run in a running container.

@@ -20,6 +20,7 @@ mod logs;
 mod mounts;
 mod namespaces;
 mod network;
+mod reading;
 mod resources;
 mod runtime_config;
 mod sandboxes;

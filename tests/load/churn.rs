@@ -53,7 +53,8 @@ impl<'a> Load<'a> {
         } = self.settings;
         let mut random = Random::new(seed);
         let ears = Ears::open(self.daemon.node).await;
-        let first = self.rest(ears).await?;
+        self.rest(ears).await?;
+        let first = Weight::of(self.daemon.node);
         self.say(&format!("{pods} pods: {first}"));
 
         let ears = Ears::open(self.daemon.node).await;
@@ -70,11 +71,13 @@ impl<'a> Load<'a> {
         // From here on it is the same daemon: first it warms up, then it must not grow.
         let calm = time - self.settings.stormy();
         self.work_all(seed ^ 2, Some(calm / 3)).await?;
-        let warm = self.rest(ears).await?;
+        self.rest(ears).await?;
+        let warm = self.settled().await;
         self.say(&format!("warm: {warm}"));
         let ears = Ears::open(self.daemon.node).await;
         self.work_all(seed ^ 3, Some(calm * 2 / 3)).await?;
-        let last = self.rest(ears).await?;
+        self.rest(ears).await?;
+        let last = self.settled().await;
         self.say(&format!("at last: {last}"));
         let wrong = last.growth_since(&warm);
         match wrong.is_empty() {
@@ -181,8 +184,8 @@ impl<'a> Load<'a> {
         Ok(counted)
     }
 
-    /// Brings each subject to rest: a ready pod with one container that sleeps. Gives what that weighs.
-    async fn rest(&self, ears: Ears) -> Result<Weight, String> {
+    /// Brings each subject to rest: a ready pod with one container that sleeps.
+    async fn rest(&self, ears: Ears) -> Result<(), String> {
         let daemon = &self.daemon;
         let next = AtomicUsize::new(0);
         let workers = (0..self.settings.workers).map(|_| async {
@@ -203,20 +206,25 @@ impl<'a> Load<'a> {
         });
         futures_util::future::try_join_all(workers).await?;
         self.compare(&ears).await?;
-        drop(ears);
-        Ok(self.settled().await)
+        Ok(())
     }
 
-    /// What is there once the last removals are done with, and the threads that did them are gone.
+    /// What is there once the last removals are done with, and threads that nobody needs are gone: they wait for work
+    /// for ten seconds.
     async fn settled(&self) -> Weight {
         let mut before = Weight::of(self.daemon.node);
-        for _ in 0..10 {
+        let mut alike = 0;
+        for _ in 0..20 {
             tokio::time::sleep(Duration::from_secs(2)).await;
             let now = Weight::of(self.daemon.node);
-            if now.parts == before.parts && now.threads >= before.threads {
-                return now;
-            }
+            alike = match now.parts == before.parts && now.threads >= before.threads {
+                true => alike + 1,
+                false => 0,
+            };
             before = now;
+            if alike == 6 {
+                break;
+            }
         }
         before
     }

@@ -1,22 +1,8 @@
 //! The threat model names tests: each of them is there.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// The file of a module: `security::paths` is in `tests/security/paths.rs`, `oci::rootfs` in `src/oci/rootfs.rs`.
-fn file_of(module: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let path = module.replace("::", "/");
-    [
-        format!("tests/{path}.rs"),
-        format!("src/{path}.rs"),
-        format!("src/{path}/mod.rs"),
-        format!("conmon/src/{path}.rs"),
-        format!("conmon/tests/{path}.rs"),
-    ]
-    .iter()
-    .map(|path| root.join(path))
-    .find(|path| path.is_file())
-}
+use crate::support::check_is_there;
 
 #[test]
 fn every_test_that_the_threat_model_names_is_there() {
@@ -30,15 +16,7 @@ fn every_test_that_the_threat_model_names_is_there() {
             .step_by(2)
             .filter(|name| name.contains("::"))
         {
-            let (module, test) = name.rsplit_once("::").unwrap();
-            let module = module.trim_end_matches("::tests");
-            let file = file_of(module).unwrap_or_else(|| panic!("{name}: no file of {module}"));
-            let source = std::fs::read_to_string(&file).unwrap();
-            assert!(
-                source.contains(&format!("fn {test}(")),
-                "{name} is not in {}",
-                file.display()
-            );
+            check_is_there(name);
             count += 1;
         }
     }

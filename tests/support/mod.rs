@@ -7,6 +7,7 @@ mod config;
 mod fake;
 mod leftovers;
 mod logs;
+mod named;
 mod node;
 mod oci;
 mod poll;
@@ -25,6 +26,7 @@ pub(crate) use config::{
 pub(crate) use fake::{Behaviour, FakeRegistry};
 pub(crate) use leftovers::{Leftovers, cgroup_directories, processes_naming};
 pub(crate) use logs::{LogLine, read_log};
+pub(crate) use named::check_is_there;
 pub(crate) use node::{Node, Options, Programs, monitor_program, node, node_with};
 pub(crate) use oci::{Blob, Entry, Image, ImageFormat, Packing, busybox, busybox_entries};
 pub(crate) use poll::{patience, until, until_some};
