@@ -105,6 +105,7 @@ pub fn meaning(message: &str) -> Meaning {
         || has("no such file or directory") && (has("exec") || has("executable"))
         || has("exec format error")
         || has("permission denied") && has("exec") && has("unable to start container process")
+        || has("permission denied") && has("open executable")
     {
         Meaning::NoCommand
     } else if has("not running")
@@ -185,6 +186,7 @@ mod tests {
                 "executable file `nope` not found in $PATH: No such file or directory",
                 Meaning::NoCommand,
             ),
+            ("open executable: Permission denied", Meaning::NoCommand),
             ("out of memory", Meaning::Other),
             (
                 "unable to set memory limit to 4096 (current usage: 9000, peak usage: 9999)",

@@ -2,7 +2,7 @@
 
 use corten::cri::api::{self, Mount};
 
-use crate::support::{IMAGE, busybox, linux, node, pod, shell};
+use crate::support::{IMAGE, busybox, linux, node, pod, shell, until};
 
 #[tokio::test]
 async fn status_tells_what_was_asked_for() {
@@ -75,8 +75,12 @@ async fn verbose_status_tells_more() {
     node(async |node| {
         let (_, _, id) = node.idle("verbose").await;
         let pid = node.init_pid(&id).await;
-        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
-        assert_eq!(command, "sleep\u{0}1000000\u{0}");
+        // A runtime may return a moment before init has become the command.
+        until("init is the command", async || {
+            let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+            command == "sleep\u{0}1000000\u{0}"
+        })
+        .await;
     })
     .await;
 }

@@ -51,16 +51,13 @@ impl Environment {
         Ok(())
     }
 
-    /// What every process finds set.
+    /// What every process finds set. Who has no home is at home in the root: some runtimes say so by themselves.
     pub(super) fn complete(&mut self, home: Option<&str>, tty: bool) -> Result<(), SpecError> {
         self.set_default("PATH", PATH)?;
         if tty {
             self.set_default("TERM", TERM)?;
         }
-        if let Some(home) = home {
-            self.set_default("HOME", home)?;
-        }
-        Ok(())
+        self.set_default("HOME", home.unwrap_or("/"))
     }
 
     /// The value of a variable.
@@ -102,6 +99,13 @@ mod tests {
                 "HOME=/root"
             ]
         );
+    }
+
+    #[test]
+    fn everybody_has_a_home() {
+        let mut env = Environment::default();
+        env.complete(None, false).unwrap();
+        assert_eq!(env.get("HOME"), Some("/"));
     }
 
     #[test]
