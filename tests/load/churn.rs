@@ -148,7 +148,7 @@ impl<'a> Load<'a> {
         until: Instant,
     ) -> Result<Ears, String> {
         // With more pods there is more to do in between.
-        let most = 4000 + 40 * self.settings.pods;
+        let most = 2000 + 20 * self.settings.pods;
         loop {
             let pause = 1000 + random.below(most) as u64;
             tokio::time::sleep(Duration::from_millis(pause)).await;

@@ -25,7 +25,7 @@ impl Settings {
                 .unwrap_or_else(|_| panic!("{name}={text} is no number")),
         };
         Self {
-            time: Duration::from_secs(of("LOAD_SECONDS", 75)),
+            time: Duration::from_secs(of("LOAD_SECONDS", 45)),
             pods: of("LOAD_PODS", 60) as usize,
             seed: of("LOAD_SEED", u64::from(std::process::id())),
             workers: of("LOAD_WORKERS", 6) as usize,
