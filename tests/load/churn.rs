@@ -173,6 +173,9 @@ impl<'a> Load<'a> {
                 self.daemon.kill();
                 self.daemon.start().await;
             }
+            for subject in &self.subjects {
+                subject.lock().await.belief.handed_over();
+            }
             ears = Ears::open(self.daemon.node).await;
             census::take(self.daemon.node, &self.subjects).await?;
         }

@@ -59,6 +59,19 @@ impl Belief {
             .filter(|world| drift::all([(*world).clone()]).len() == 1)
     }
 
+    /// Another daemon goes on with what there is.
+    pub(crate) fn handed_over(&mut self) {
+        let worlds = std::mem::take(&mut self.worlds).into_iter();
+        self.worlds = worlds
+            .map(|mut world| {
+                for one in world.containers.values_mut() {
+                    one.untold = true;
+                }
+                world
+            })
+            .collect();
+    }
+
     /// A request came to this end.
     pub(crate) fn done(&mut self, request: &Request, outcome: &Outcome) -> Result<(), Divergence> {
         let worlds = after(&drift::all(self.worlds.clone()), request, outcome);

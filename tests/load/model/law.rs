@@ -175,6 +175,9 @@ fn of_container(world: &World, number: u32, request: &Request, answer: &Answer) 
             match answer {
                 Answer::Done if can => vec![world.with(number, |one| one.life = one.started())],
                 _ if can => Vec::new(),
+                Answer::Done if one.untold && !matches!(one.life, Life::Created { .. }) => {
+                    vec![world.with(number, |one| one.untold = false)]
+                }
                 _ => wrong_state(),
             }
         }

@@ -37,6 +37,8 @@ pub(crate) struct Container {
     pub(crate) shares: i64,
     /// The daemon is about to remove it.
     pub(crate) going: bool,
+    /// An earlier daemon may have started it and died before it could say so: then a repeat succeeds, once.
+    pub(crate) untold: bool,
 }
 
 /// How far the life of a pod is.
@@ -135,6 +137,7 @@ impl Container {
             },
             shares: SHARES,
             going: false,
+            untold: false,
         }
     }
 
