@@ -168,7 +168,7 @@ const OWN: u64 = 3;
 /// How long a monitor may have no room for a request.
 const SEND: Duration = Duration::from_secs(1);
 /// How long a killed init may take to go away before its end is told all the same.
-const DEATH: Duration = Duration::from_secs(5);
+const DEATH: Duration = Duration::from_secs(20);
 
 impl Driver {
     /// Runs until the monitor is gone or nobody holds a handle.

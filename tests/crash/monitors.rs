@@ -1,5 +1,7 @@
 //! Monitors, inits, or both are killed or stopped at every moment of a container's life: what clients are told is true.
 
+use std::time::Duration;
+
 use corten::cri::api::{
     self, ContainerState, LinuxContainerResources, NamespaceMode, PodSandboxState,
     UpdateContainerResourcesRequest,
@@ -43,6 +45,9 @@ const MOMENTS: [Moment; 7] = [
     Moment::Update,
 ];
 
+/// Time between two requests of the same kind: others are to have some of the machine too.
+const PAUSE: Duration = Duration::from_millis(50);
+
 const VICTIMS: [Victims; 4] = [
     Victims::Monitor,
     Victims::Init,
@@ -65,7 +70,7 @@ impl Subject {
         let pod = node.pod(&config).await;
         let main = shell(
             "main",
-            "trap 'touch /asked' TERM; echo begun; while :; do sleep 0.2; done",
+            "trap 'touch /asked' TERM; echo begun; while :; do sleep 1000000 & wait $!; done",
         );
         let id = match moment {
             Moment::Created => node.create(&pod, &config, &main).await,
@@ -112,6 +117,7 @@ impl Subject {
                 if node.runtime().reopen_container_log(request).await.is_err() {
                     return;
                 }
+                tokio::time::sleep(PAUSE).await;
             },
             Moment::Update => loop {
                 let request = UpdateContainerResourcesRequest {
@@ -130,6 +136,7 @@ impl Subject {
                 {
                     return;
                 }
+                tokio::time::sleep(PAUSE).await;
             },
         }
     }

@@ -94,7 +94,7 @@ async fn twenty_containers_that_log_notice_no_upgrade() {
                 // One of them writes as fast as it can.
                 let pause = match (pods, n) {
                     (0, 0) => ":",
-                    _ => "sleep 0.05",
+                    _ => "sleep 0.2",
                 };
                 let main = shell(&format!("main-{n}"), &script(pause));
                 let (pod, config) = (pod.clone(), config.clone());
