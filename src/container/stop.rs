@@ -22,7 +22,7 @@ use crate::{
 
 /// How long a killed init may take to vanish before the runtime is asked to help.
 const KILLED: Duration = Duration::from_secs(2);
-/// How long it may take after that.
+/// How long it may take after that; a monitor that hangs is given up before.
 const STUCK: Duration = Duration::from_secs(20);
 
 /// Ends a container; `by` says when asking ends and killing begins, and may move.

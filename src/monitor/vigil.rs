@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// How long a monitor may owe something before it is continued. The container's last output has its time in this too.
 pub(super) const WAKE: Duration = Duration::from_secs(3);
 /// How long after that it is waited for, should init be gone.
-const GIVE_UP: Duration = Duration::from_secs(30);
+const GIVE_UP: Duration = Duration::from_secs(15);
 
 /// What a monitor owes, and since when.
 #[derive(Debug, Default)]

@@ -1,16 +1,15 @@
 //! Monitors that hang, or never begin.
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use std::process::{Child, Command, Stdio};
+
+use nix::unistd::Pid;
 use tonic::Code;
 
 use super::{
     front::{Front, HOLD},
     others_work, says,
 };
-use crate::support::{Node, Options, container, node, node_with, pod};
+use crate::support::{Node, Options, container, node, node_with, pod, until};
 
 /// The monitor of a running container.
 pub(super) async fn monitor_of(node: &Node, id: &str) -> Pid {
@@ -20,12 +19,34 @@ pub(super) async fn monitor_of(node: &Node, id: &str) -> Pid {
     Pid::from_raw(parent.unwrap().trim().parse().unwrap())
 }
 
+/// Holds a process at its next system call, where no signal but one that kills gets through.
+fn held(process: Pid) -> Child {
+    Command::new("strace")
+        .args([
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "inject=all:delay_enter=100000000",
+        ])
+        .args(["-p", &process.to_string()])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
 #[tokio::test]
 async fn a_monitor_that_hangs_keeps_its_container_from_nothing_but_its_exit_code() {
     node(async |node| {
         let (_, pod, id) = node.idle("hangs").await;
         let monitor = monitor_of(node, &id).await;
-        kill(monitor, Signal::SIGSTOP).unwrap();
+        let mut holder = held(monitor);
+        until("the monitor is held", async || {
+            let status = std::fs::read_to_string(format!("/proc/{monitor}/status")).unwrap();
+            status.contains(&format!("TracerPid:\t{}\n", holder.id()))
+        })
+        .await;
         let error = node.reopen_log(&id).await.unwrap_err();
         says(&error, &["monitor did not answer"]);
         let stop = node.stop_container(&id, 0);
@@ -37,6 +58,7 @@ async fn a_monitor_that_hangs_keeps_its_container_from_nothing_but_its_exit_code
             (status.reason.as_str(), status.exit_code),
             ("MonitorLost", -1)
         );
+        holder.wait().unwrap();
         node.remove_pod(&pod).await.unwrap();
     })
     .await;
