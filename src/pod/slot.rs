@@ -62,14 +62,15 @@ impl Slot {
     }
 
     /// Whether a request to start it may be the repeat of one whose answer was lost with an earlier daemon. That
-    /// is so once: whoever is told so has the answer.
+    /// can only be so of the first request: whoever sent it has an answer then.
     pub(super) fn take_untold_start(&mut self) -> bool {
         let started = match &self.record.state {
             ContainerState::Running { .. } => true,
             ContainerState::Exited(exit) => exit.started_at.is_some(),
             ContainerState::Creating | ContainerState::Created { .. } => false,
         };
-        started && !self.record.removing && std::mem::take(&mut self.untold_start)
+        let untold = std::mem::take(&mut self.untold_start);
+        untold && started && !self.record.removing
     }
 
     /// Makes a running or waiting stop no later than `deadline`.
