@@ -20,6 +20,7 @@ pub mod lsm;
 pub mod monitor;
 pub mod network;
 pub mod oci;
+mod orphans;
 pub mod pod;
 pub mod services;
 pub mod stats;

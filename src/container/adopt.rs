@@ -14,6 +14,7 @@ use crate::{
     causes::whole,
     id::Id,
     monitor::{self, Adopted, Monitor},
+    orphans,
     services::{Services, now},
     step::{self, Step},
 };
@@ -41,6 +42,14 @@ const TRIES: u32 = 5;
 /// Finds out what became of a container.
 pub(crate) async fn adopt(services: &Arc<Services>, id: &Id, record: &ContainerRecord) -> Adoption {
     step::reached(Step::ContainerAdopted);
+    let settled = match record.state {
+        ContainerState::Creating | ContainerState::Created { .. } => false,
+        ContainerState::Running { .. } => true,
+        ContainerState::Exited(_) => record.reaped,
+    };
+    if record.removing || !settled {
+        orphans::outlast(id).await;
+    }
     if record.removing || record.state == ContainerState::Creating {
         // A monitor may be at work on it still; it ends with its container.
         if let Ok(Adopted::Alive(monitor)) = monitor::adopt(&create::paths(services, id)).await {

@@ -14,6 +14,8 @@ use tokio::{
     time::timeout,
 };
 
+use crate::step::{self, Step};
+
 /// Most that a program may print as its answer.
 pub(super) const MAX_STDOUT: usize = 1 << 20;
 /// What is kept of its complaints; the rest is read and dropped.
@@ -126,6 +128,8 @@ pub(super) async fn run(
                 // A program need not read what it does not want: its exit status tells.
                 let _ = pipe.write_all(input).await;
             }
+            // The pipe is closed: the program has all that it needs to go on alone.
+            step::reached(Step::PluginRuns);
         };
         let read = read_capped(out, &mut stdout, MAX_STDOUT, true);
         let complain = read_capped(err, &mut stderr, MAX_STDERR, false);

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     id::Id,
+    orphans::CALLED_FOR,
     step::{self, Step},
 };
 
@@ -158,7 +159,7 @@ impl Handler {
     pub async fn state(&self, id: &Id) -> Result<ContainerState, RuntimeError> {
         let argv = self.plain_command("state", &[], id, &[]);
         let verb = self.verb("state", id);
-        let output = run(&argv, &verb, None, self.quick()).await?;
+        let output = run(&argv, &verb, Some(id), None, self.quick()).await?;
         serde_json::from_slice(&output).map_err(|source| RuntimeError::Output {
             verb,
             output: String::from_utf8_lossy(&output).chars().take(200).collect(),
@@ -175,7 +176,8 @@ impl Handler {
             source,
         })?;
         let argv = self.plain_command("update", &["--resources", "-"], id, &[]);
-        run(&argv, &verb, Some(json), self.config.call_timeout).await?;
+        let limit = self.config.call_timeout;
+        run(&argv, &verb, Some(id), Some(json), limit).await?;
         Ok(())
     }
 
@@ -204,7 +206,7 @@ impl Handler {
         limit: Duration,
     ) -> Result<(), RuntimeError> {
         let argv = self.plain_command(verb, options, id, rest);
-        run(&argv, &self.verb(verb, id), None, limit).await?;
+        run(&argv, &self.verb(verb, id), Some(id), None, limit).await?;
         Ok(())
     }
 
@@ -217,13 +219,15 @@ impl Handler {
 pub(super) async fn ask(path: &Path, question: &str) -> Result<Vec<u8>, RuntimeError> {
     let argv = [path.as_os_str().to_owned(), question.into()];
     let verb = format!("{} {question}", path.display());
-    run(&argv, &verb, None, PROBE).await
+    run(&argv, &verb, None, None, PROBE).await
 }
 
-/// Runs a command to its end and gives its standard output.
+/// Runs a command to its end and gives its standard output. Whom it is called for is in its environment, where the
+/// next daemon finds it, should this one be killed meanwhile.
 async fn run(
     argv: &[OsString],
     verb: &str,
+    called_for: Option<&Id>,
     input: Option<Vec<u8>>,
     limit: Duration,
 ) -> Result<Vec<u8>, RuntimeError> {
@@ -241,6 +245,7 @@ async fn run(
     };
     let mut child = Command::new(program)
         .args(arguments)
+        .envs(called_for.map(|id| (CALLED_FOR, id.as_str())))
         .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -252,6 +257,7 @@ async fn run(
             path: path.clone(),
             source,
         })?;
+    step::reached(Step::RuntimeRuns);
     let finished = match timeout(limit, talk(&mut child, input)).await {
         Ok(finished) => finished,
         Err(_) => {
@@ -364,7 +370,7 @@ mod tests {
 
     async fn sh(script: &str, limit: Duration) -> Result<Vec<u8>, RuntimeError> {
         let argv = ["/bin/sh", "-c", script].map(OsString::from);
-        run(&argv, "test", None, limit).await
+        run(&argv, "test", None, None, limit).await
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -380,10 +386,12 @@ mod tests {
     async fn input_reaches_it() {
         let argv = ["/bin/cat"].map(OsString::from);
         let input = vec![b'x'; 300_000];
-        let output = run(&argv, "test", Some(input.clone()), LONG).await.unwrap();
+        let output = run(&argv, "test", None, Some(input.clone()), LONG)
+            .await
+            .unwrap();
         assert_eq!(output, input);
         let argv = ["/bin/true"].map(OsString::from);
-        run(&argv, "test", Some(input), LONG).await.unwrap();
+        run(&argv, "test", None, Some(input), LONG).await.unwrap();
     }
 
     #[tokio::test]
@@ -396,7 +404,7 @@ mod tests {
         let error = sh("exit 3", LONG).await.unwrap_err();
         assert_eq!(error.to_string(), "test: exit status: 3");
         assert!(matches!(
-            run(&["/nonexistent".into()], "test", None, LONG).await,
+            run(&["/nonexistent".into()], "test", None, None, LONG).await,
             Err(RuntimeError::Spawn { .. })
         ));
     }

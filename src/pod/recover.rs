@@ -10,7 +10,7 @@ use super::{
     spec::Shared,
     state::PodState,
 };
-use crate::{id::Id, services::Services, sys::namespaces};
+use crate::{id::Id, orphans, services::Services, sys::namespaces};
 
 /// Finds out what of a sandbox is there; an error says what a ready one has lost.
 pub(super) async fn take_up(
@@ -25,6 +25,13 @@ pub(super) async fn take_up(
         attachment: record.attachment.clone(),
         infra: None,
     };
+    let unfinished = match record.state {
+        PodState::Creating | PodState::Stopping { .. } | PodState::Removing { .. } => true,
+        PodState::Ready | PodState::Broken { .. } | PodState::Stopped => false,
+    };
+    if unfinished {
+        orphans::outlast(id).await;
+    }
     match record.state {
         PodState::Creating => return Err(lost("the daemon that was creating it")),
         PodState::Ready => {}

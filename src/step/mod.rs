@@ -102,6 +102,8 @@ steps! {
     NetworkResultStaged = "network-result-staged",
     /// It is in its place.
     NetworkResultWritten = "network-result-written",
+    /// A network plugin or `nft` has been told what to do, and goes on whatever becomes of the daemon.
+    PluginRuns = "plugin-runs",
     /// The packet filter is about to be changed.
     NftCalled = "nft-called",
     /// It is changed.
@@ -151,6 +153,8 @@ steps! {
     MonitorDetached = "monitor-detached",
     /// It has answered.
     MonitorAnswered = "monitor-answered",
+    /// A runtime is at work, and goes on whatever becomes of the daemon.
+    RuntimeRuns = "runtime-runs",
     /// The runtime is about to be called to start an init.
     RuntimeStartCalled = "runtime-start-called",
     /// It has done so.

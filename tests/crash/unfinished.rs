@@ -1,6 +1,10 @@
 //! What a killed daemon had begun goes on by itself once it is started again: nobody has to ask for it.
 
-use std::os::unix::fs::PermissionsExt;
+use std::{
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use corten::cri::api::{ContainerState, NamespaceMode, PodSandboxState};
 
@@ -21,6 +25,18 @@ async fn killed_at(node: &Node, step: &str, request: impl Future) {
     request.await;
     assert!(node.killed(crate::support::patience()).await, "{step}");
     node.start().await;
+}
+
+/// A program that can be run, of a shell's script.
+fn program(scratch: &Scratch, name: &str, script: &str) -> PathBuf {
+    let path = scratch.file(name, format!("#!/bin/sh\n{script}\n"));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// A line of a script that waits until a file is there.
+fn wait_for(file: &Path) -> String {
+    format!("while [ ! -e {} ]; do sleep 0.02; done", file.display())
 }
 
 /// A pod with a network and processes of its own, and a running container in it.
@@ -132,7 +148,7 @@ async fn the_runtime_forgets_what_has_ended() {
                 .any(|step| step == "container-adopted")
         })
         .await;
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
         let steps = node.follow_no_more();
         assert!(
             !steps.iter().any(|step| step == "runtime-delete-called"),
@@ -146,16 +162,13 @@ async fn the_runtime_forgets_what_has_ended() {
 async fn a_teardown_that_fails_is_tried_again_and_says_so() {
     let plugins = Scratch::new();
     let willing = plugins.join("willing");
-    let program = plugins.file(
-        "unwilling",
-        format!(
-            "#!/bin/sh\nif [ \"$CNI_COMMAND\" = DEL ] && [ ! -e {} ]; then\n\
-             echo '{{\"cniVersion\":\"1.0.0\",\"code\":11,\"msg\":\"not now\"}}'; exit 1\nfi\n\
-             exec /usr/lib/cni/bridge\n",
-            willing.display()
-        ),
+    let script = format!(
+        "if [ \"$CNI_COMMAND\" = DEL ] && [ ! -e {} ]; then\n\
+         echo '{{\"cniVersion\":\"1.0.0\",\"code\":11,\"msg\":\"not now\"}}'; exit 1\nfi\n\
+         exec /usr/lib/cni/bridge",
+        willing.display()
     );
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    program(&plugins, "unwilling", &script);
     let dir = plugins.path().to_str().unwrap().to_owned();
     let options = Options {
         args: vec!["--cni-plugin-dir".to_owned(), dir],
@@ -182,6 +195,74 @@ async fn a_teardown_that_fails_is_tried_again_and_says_so() {
         .await;
         let attached = node.root().join("cni").join(format!("{stopped}.intent"));
         until("the stop succeeds", async || !attached.exists()).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_network_plugin_that_is_still_at_work_is_outlasted() {
+    let plugins = Scratch::new();
+    let go = plugins.join("go");
+    let script = format!(
+        "[ \"$CNI_COMMAND\" != ADD ] || {}\nexec /usr/lib/cni/bridge",
+        wait_for(&go)
+    );
+    program(&plugins, "slow", &script);
+    let options = Options {
+        args: vec![
+            "--cni-plugin-dir".to_owned(),
+            plugins.path().to_str().unwrap().to_owned(),
+        ],
+        ..with_steps()
+    };
+    node_with(options, async |node| {
+        node.configure_network_by("slow");
+        node.restart().await;
+        let config = pod_net("slow");
+        killed_at(node, "plugin-runs", node.try_pod(&config)).await;
+        // Time enough to undo what was begun, were it done at once: the plugin would do it after that.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        std::fs::write(&go, "").unwrap();
+        let pod = node.pod(&config).await;
+        assert_eq!(node.pods(None).await.len(), 1);
+        node.remove_pod(&pod).await.unwrap();
+        node.nothing_left().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_runtime_that_is_still_at_work_is_outlasted() {
+    let programs = Scratch::new();
+    let go = programs.join("go");
+    let script = format!(
+        "case \" $* \" in *\" start \"*) {};; esac\nexec /usr/sbin/runc \"$@\"",
+        wait_for(&go)
+    );
+    let runtime = program(&programs, "slow", &script);
+    let options = Options {
+        args: vec![
+            "--runtime=runc=/usr/sbin/runc".to_owned(),
+            format!("--runtime=slow={}", runtime.display()),
+        ],
+        ..with_steps()
+    };
+    node_with(options, async |node| {
+        let config = pod("slow");
+        let pod = node.try_pod_by("slow", &config).await.unwrap();
+        let id = node
+            .create(&pod, &config, &container("main", &["sleep", "1000000"]))
+            .await;
+        killed_at(node, "runtime-runs", node.start_container(&id)).await;
+        // Asked now, the runtime would say that it is not started.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        std::fs::write(&go, "").unwrap();
+        until("it is known to run", async || {
+            node.status(&id).await.state() == ContainerState::ContainerRunning
+        })
+        .await;
+        node.start_container(&id).await.unwrap();
+        assert_eq!(node.exec(&id, &["echo", "well"]).await, "well");
     })
     .await;
 }
