@@ -24,6 +24,7 @@ use crate::{
     id::Id,
     orphans::CALLED_FOR,
     step::{self, Step},
+    sys::mount,
 };
 
 /// Most of either output that is kept.
@@ -91,6 +92,15 @@ pub enum RuntimeError {
         #[source]
         source: io::Error,
     },
+    /// What it left could not be removed.
+    #[error("cannot remove {path:?}, which the runtime left")]
+    Left {
+        /// Its directory.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// Its output makes no sense.
     #[error("{verb} gave {output:?}, which is not what it should")]
     Output {
@@ -102,6 +112,21 @@ pub enum RuntimeError {
         #[source]
         source: serde_json::Error,
     },
+}
+
+/// Removes a directory, with mounts of files in it.
+fn forget(dir: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        mount::detach_all(&entry?.path())?;
+    }
+    match std::fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// A container as the runtime sees it.
@@ -149,10 +174,22 @@ impl Handler {
         {
             Ok(()) | Err(RuntimeError::NoContainer { .. }) => {
                 step::reached(Step::RuntimeDeleted);
-                Ok(())
+                self.forget(id).await
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Removes what a runtime that was killed at its work left of a container it does not know: its directory, and
+    /// in that a copy of the runtime's own program, as a file or a mount.
+    async fn forget(&self, id: &Id) -> Result<(), RuntimeError> {
+        let dir = self.root.join(id.as_str());
+        let failed = |path: PathBuf| move |source| RuntimeError::Left { path, source };
+        let own = dir.clone();
+        tokio::task::spawn_blocking(move || forget(&own))
+            .await
+            .map_err(|e| failed(dir.clone())(io::Error::other(e)))?
+            .map_err(failed(dir))
     }
 
     /// The container as the runtime sees it.

@@ -48,3 +48,22 @@ async fn crun_takes_the_same_commands() {
         Err(message) => assert!(message.contains("cgroup"), "{message}"),
     }
 }
+
+#[tokio::test]
+async fn what_a_killed_runtime_left_is_removed() {
+    let (bench, _) = Bench::new().await;
+    let dir = bench.path("state").join(bench.id.as_str());
+    std::fs::create_dir_all(&dir).unwrap();
+    let copy = dir.join("runc.kB1vuL");
+    std::fs::write(&copy, "").unwrap();
+    let bound = std::process::Command::new("mount")
+        .args(["--bind", "/bin/busybox"])
+        .arg(&copy)
+        .status();
+    assert!(bound.unwrap().success());
+    bench.handler.delete(&bench.id).await.unwrap();
+    assert!(!dir.exists());
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!table.contains(bench.id.as_str()), "{table}");
+    bench.handler.delete(&bench.id).await.unwrap();
+}
