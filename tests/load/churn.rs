@@ -74,6 +74,11 @@ impl<'a> Load<'a> {
         self.rest(ears).await?;
         let warm = self.settled().await;
         self.say(&format!("warm: {warm}"));
+        if warm.parts != first.parts {
+            return Err(format!(
+                "the storm has left something: {first}, then {warm}"
+            ));
+        }
         let ears = Ears::open(self.daemon.node).await;
         self.work_all(seed ^ 3, Some(calm * 2 / 3)).await?;
         self.rest(ears).await?;
