@@ -470,14 +470,11 @@ fn a_record_that_cannot_be_written_is_not_given_up() {
         panic!()
     };
     assert!(!monitored.path("exit").exists());
-    let later = monitored.connect();
-    let told = ask(&later, 1, Verb::State);
-    assert_eq!(
-        told,
-        Some(Reply::State {
-            phase: Phase::Exited { record }
-        })
-    );
+    let told = ask(&monitored.daemon, 1, Verb::State);
+    let expected = Reply::State {
+        phase: Phase::Exited { record },
+    };
+    assert_eq!(told, Some(expected));
     std::fs::remove_dir(monitored.path("exit.tmp")).unwrap();
     wait_for(|| monitored.path("exit").exists().then_some(()));
     while receive(&monitored.daemon).is_some() {}

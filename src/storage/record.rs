@@ -136,12 +136,15 @@ pub(crate) fn parse<T: DeserializeOwned>(json: &[u8]) -> io::Result<T> {
     struct Version {
         version: u32,
     }
-    let Version { version } = serde_json::from_slice(json)?;
+    // One that is cut was written: it is no less damaged than another.
+    let damaged = |e: serde_json::Error| io::Error::new(io::ErrorKind::InvalidData, e);
+    let Version { version } = serde_json::from_slice(json).map_err(damaged)?;
     if version != VERSION {
         let text = format!("has version {version}; version {VERSION} is known here");
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
-    Ok(serde_json::from_slice::<Versioned<T>>(json)?.record)
+    let read = serde_json::from_slice::<Versioned<T>>(json).map_err(damaged)?;
+    Ok(read.record)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ fn file_of(module: &str) -> Option<PathBuf> {
     [
         format!("tests/{path}.rs"),
         format!("tests/{path}/main.rs"),
+        format!("tests/{path}/mod.rs"),
         format!("src/{path}.rs"),
         format!("src/{path}/mod.rs"),
         format!("conmon/src/{path}.rs"),
