@@ -2,13 +2,13 @@
 
 #![allow(
     unsafe_code,
-    reason = "no crate in use has clone3(2), and a child of a process with threads may do little"
+    reason = "a child of a process with threads makes plain system calls only"
 )]
 
 use std::{
     ffi::CString,
     io,
-    os::fd::{AsFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     os::unix::ffi::OsStrExt,
     path::Path,
 };
@@ -16,10 +16,7 @@ use std::{
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use tokio::io::unix::AsyncFd;
 
-use super::watched::watched;
-
-/// Handlers of signals are not the child's.
-const CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+use super::{child, watched::watched};
 
 /// A process of its own that looks at a path, and does nothing else.
 ///
@@ -33,7 +30,8 @@ impl Glance {
     /// Begins to look.
     pub fn begin(path: &Path) -> io::Result<Self> {
         let path = CString::new(path.as_os_str().as_bytes())?;
-        let child = look_in_child(&path)?;
+        // SAFETY: what it does are plain system calls.
+        let (_, child) = unsafe { child::start(0, || look(&path)) }?;
         watched(child).map(Self)
     }
 
@@ -43,31 +41,6 @@ impl Glance {
         let _ = self.0.readable().await;
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         let _ = waitid(WaitId::PidFd(self.0.get_ref().as_fd()), options);
-    }
-}
-
-fn look_in_child(path: &CString) -> io::Result<OwnedFd> {
-    let mut pidfd: libc::c_int = -1;
-    // SAFETY: all zeros is a value of this structure: nothing is asked for.
-    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = libc::CLONE_PIDFD as u64 | CLEAR_SIGHAND;
-    args.pidfd = (&raw mut pidfd) as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
-    // SAFETY: without CLONE_VM the child has a copy of all memory and goes on from here on its copy of the stack, as
-    // after fork. Of a process with other threads such a child may do nothing that takes a lock; `look` makes plain
-    // system calls only and never returns. `args` and `pidfd` outlive the call.
-    let pid = unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            &raw mut args,
-            std::mem::size_of::<libc::clone_args>(),
-        )
-    };
-    match pid {
-        0 => look(path),
-        pid if pid < 0 => Err(io::Error::last_os_error()),
-        // SAFETY: the kernel has just opened it for us, and nobody else knows of it.
-        _ => Ok(unsafe { OwnedFd::from_raw_fd(pidfd) }),
     }
 }
 

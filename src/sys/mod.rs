@@ -2,6 +2,7 @@
 
 pub mod aside;
 pub mod cgroup;
+mod child;
 pub mod descriptors;
 pub mod elf;
 pub mod exclusive;

@@ -8,20 +8,18 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
-    os::fd::{AsFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     path::PathBuf,
 };
 
 use nix::sched::CloneFlags;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
+use super::child;
 use crate::id_map::{self, IdMapError, IdMapping, UserMappings};
 
 /// The child ends by itself after this time, whatever became of who made it.
 const LIFETIME_S: i64 = 60;
-
-/// `CLONE_CLEAR_SIGHAND`: signals do to the child what they do by default.
-const CLEAR_SIGHAND: u64 = 1 << 32;
 
 /// A user namespace that could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -124,44 +122,12 @@ impl Drop for Users {
     }
 }
 
-/// Forks a child into new namespaces that sleeps until it is killed.
+/// Starts a child in new namespaces that sleeps until it is killed.
 fn sleeper(namespaces: CloneFlags) -> io::Result<(i32, OwnedFd)> {
     let parent = rustix::process::getpid();
-    let mut pidfd: libc::c_int = -1;
     let namespaces = u64::from(namespaces.bits().cast_unsigned());
-    let mut args = libc::clone_args {
-        flags: namespaces | libc::CLONE_PIDFD as u64 | CLEAR_SIGHAND,
-        pidfd: (&raw mut pidfd) as u64,
-        exit_signal: libc::SIGCHLD as u64,
-        child_tid: 0,
-        parent_tid: 0,
-        stack: 0,
-        stack_size: 0,
-        tls: 0,
-        set_tid: 0,
-        set_tid_size: 0,
-        cgroup: 0,
-    };
-    // SAFETY: without CLONE_VM the child has a copy of all memory and goes on from here on its copy of the
-    // stack, as after fork. Of a process with other threads such a child may do nothing that takes a lock;
-    // `sleep_in_child` makes plain system calls only and never returns. `args` and `pidfd` outlive the call.
-    let pid = unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            &raw mut args,
-            std::mem::size_of::<libc::clone_args>(),
-        )
-    };
-    match pid {
-        0 => sleep_in_child(parent),
-        pid if pid < 0 => Err(io::Error::last_os_error()),
-        pid => {
-            // SAFETY: the kernel has just opened it for us, and nobody else knows of it.
-            let child = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            let pid = i32::try_from(pid).map_err(io::Error::other)?;
-            Ok((pid, child))
-        }
-    }
+    // SAFETY: what it does are plain system calls.
+    unsafe { child::start(namespaces, || sleep_in_child(parent)) }
 }
 
 /// What the child does: it lets go of all descriptors and waits for its end.
@@ -195,7 +161,7 @@ fn sleep_in_child(parent: Pid) -> ! {
 /// The user namespace that a namespace belongs to.
 #[cfg(test)]
 pub(crate) fn owner(namespace: &File) -> io::Result<File> {
-    use std::os::fd::AsRawFd;
+    use std::os::fd::{AsRawFd, FromRawFd};
     const NS_GET_USERNS: libc::c_ulong = 0xb701;
     // SAFETY: it takes no argument, and the descriptor is open for the call.
     let fd = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_USERNS as _) };
