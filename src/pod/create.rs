@@ -13,10 +13,11 @@ use rustix::mount::MountFlags;
 use super::{
     error::PodError,
     infra::{self, Infra},
+    limits::PodResources,
     msg::{Mailbox, Msg, SetUpFailure},
     record::PodRecord,
     spec::{PidMode, PodSpec, Shared},
-    stop,
+    stop, update,
 };
 use crate::{
     id::Id,
@@ -111,6 +112,8 @@ async fn try_set_up(
         .await
         .map_err(|e| PodError::Panicked(e.to_string()))??;
     make_namespaces(services, id, spec).await?;
+    let limits = PodResources::of(spec);
+    update::set(services, id, spec, PodResources::default(), limits).await?;
 
     let mut attachment = None;
     if let Some(pod) = network {

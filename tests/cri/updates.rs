@@ -263,13 +263,7 @@ async fn resources_of_a_pod_are_kept_and_set_on_its_cgroup() {
         update_pod(node, &pod, None, Some(memory(128 << 20)))
             .await
             .unwrap();
-        let file = match v1() {
-            true => format!(
-                "/sys/fs/cgroup/memory{}/{pod}/memory.limit_in_bytes",
-                node.cgroup()
-            ),
-            false => format!("/sys/fs/cgroup{}/{pod}/memory.max", node.cgroup()),
-        };
+        let file = memory_limit(node, &pod);
         let limit = || std::fs::read_to_string(&file).unwrap().trim().to_owned();
         assert_eq!(limit(), (129 << 20).to_string());
         // Its containers come to lie below.
@@ -295,6 +289,32 @@ async fn resources_of_a_pod_are_kept_and_set_on_its_cgroup() {
         assert_eq!(pod_told(node, &pod).await.1["memory_limit"], 512 << 20);
     })
     .await;
+}
+
+#[tokio::test]
+async fn resources_that_a_pod_is_made_with_hold_from_the_start() {
+    node(async |node| {
+        let mut config = pod("limited");
+        pod_linux(&mut config).overhead = Some(memory(1 << 20));
+        pod_linux(&mut config).resources = Some(memory(64 << 20));
+        let pod = node.pod(&config).await;
+        let limit = std::fs::read_to_string(memory_limit(node, &pod)).unwrap();
+        assert_eq!(limit.trim(), (65 << 20).to_string());
+        let id = node
+            .launch(&pod, &config, &container("main", &["sleep", "1000000"]))
+            .await;
+        assert_eq!(node.exec(&id, &["echo", "runs"]).await, "runs");
+    })
+    .await;
+}
+
+/// The file with the limit on a pod's memory.
+fn memory_limit(node: &Node, pod: &str) -> String {
+    let parent = node.cgroup();
+    match v1() {
+        true => format!("/sys/fs/cgroup/memory{parent}/{pod}/memory.limit_in_bytes"),
+        false => format!("/sys/fs/cgroup{parent}/{pod}/memory.max"),
+    }
 }
 
 #[tokio::test]
