@@ -9,6 +9,7 @@ use tonic::Code;
 
 use crate::support::{
     Node, Options, busybox, container, image_spec, node, node_with, pod, pod_linux, run, security,
+    until,
 };
 
 fn has_apparmor() -> bool {
@@ -43,8 +44,14 @@ fn with_old_profile(name: &str, text: &str) -> ContainerConfig {
 
 /// What confines a container's first process.
 async fn label_of(node: &Node, id: &str) -> String {
-    let path = format!("/proc/{}/attr/current", node.init_pid(id).await);
-    let label = std::fs::read_to_string(path).unwrap_or_default();
+    let process = format!("/proc/{}", node.init_pid(id).await);
+    // A runtime says that it has started a container a moment before its init runs the program, which has the label.
+    until("it runs its program", async || {
+        let words = std::fs::read(format!("{process}/cmdline")).unwrap_or_default();
+        words.starts_with(b"sleep\0")
+    })
+    .await;
+    let label = std::fs::read_to_string(format!("{process}/attr/current")).unwrap_or_default();
     label.trim_end_matches(['\0', '\n']).to_owned()
 }
 
