@@ -289,11 +289,11 @@ async fn streams_end_with_the_daemon_and_what_they_were_joined_to_does_as_docume
             attached.until(STDOUT, &format!("got after {round}")).await;
             attached.close().await;
         }
-        let said = node.output(&config, &main);
-        assert_eq!(
-            said,
-            "got before 0\ngot after 0\ngot before 1\ngot after 1\n"
-        );
+        // Who is attached hears of a line before the log has it.
+        until("the log has all of it", async || {
+            node.output(&config, &main) == "got before 0\ngot after 0\ngot before 1\ngot after 1\n"
+        })
+        .await;
         assert!(init.signal(Signal::SIGKILL));
         assert_eq!(node.exit(&id).await.exit_code, 137);
     })
