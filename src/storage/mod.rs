@@ -42,8 +42,8 @@ use serde::de::DeserializeOwned;
 
 use crate::causes::whole;
 use crate::step::{self, Step};
-use crate::sys::exclusive;
 pub use crate::sys::rooted as path;
+use crate::sys::{exclusive, mount};
 pub use compression::Compression;
 pub use digest::{ChainId, DiffId, DigestError};
 pub use error::StorageError;
@@ -115,6 +115,9 @@ impl Storage {
             rustix::io::Errno::WOULDBLOCK => StorageError::Locked { path: root.clone() },
             e => at(&layout.lock())(e.into()),
         })?;
+        for dir in [layout.staging(), layout.trash()] {
+            detach_within(&dir).map_err(at(&dir))?;
+        }
         let trash = trash::Trash::open(layout.trash()).map_err(at(&layout.trash()))?;
         for entry in std::fs::read_dir(layout.staging()).map_err(at(&layout.staging()))? {
             let entry = entry.map_err(at(&layout.staging()))?;
@@ -183,6 +186,21 @@ impl Inner {
         let number = self.staged.fetch_add(1, Ordering::Relaxed);
         self.layout.staging().join(number.to_string())
     }
+}
+
+/// Unmounts what is mounted in the directories in `dir`: a process that was killed while it tried overlay out has left
+/// that mounted, and what is mounted cannot be deleted.
+fn detach_within(dir: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if !entry.file_type()?.is_dir() {
+            continue;
+        }
+        for inner in std::fs::read_dir(entry.path())? {
+            mount::detach_all(&inner?.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Tries overlay out and says what to do where it does not work; where it does, whether it can map IDs too.

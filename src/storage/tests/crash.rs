@@ -31,6 +31,23 @@ fn layers_survive_and_leftovers_do_not() {
 }
 
 #[test]
+fn a_trial_of_overlay_that_was_cut_short_is_unmounted_and_deleted() {
+    let mut f = Fixture::new();
+    let layout = f.storage().inner.layout.clone();
+    let tried = layout.staging().join("probe/at");
+    let thrown_away = layout.trash().join("7/at");
+    for at in [&tried, &thrown_away] {
+        std::fs::create_dir_all(at).unwrap();
+        mount::mount_at("tmpfs", at, rustix::mount::MountFlags::empty(), "").unwrap();
+    }
+    f.reopen();
+    assert!(names(&layout.staging()).is_empty());
+    while !names(&layout.trash()).is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_set_aside_and_can_come_again() {
     let mut f = Fixture::new();
     let archive = || vec![Archive::new().file("a", "1")];
