@@ -26,6 +26,12 @@ fn next(world: &World) -> Vec<World> {
             Life::Created { ends } | Life::Running { ends } => ends.clone(),
             Life::Exited { .. } => BTreeSet::new(),
         };
+        if container.late && matches!(container.life, Life::Created { .. }) {
+            worlds.push(world.with(number, |one| {
+                one.life = one.started();
+                one.late = false;
+            }));
+        }
         let alive = !matches!(container.life, Life::Exited { .. });
         if alive && world.dooms(container) {
             codes.insert(KILLED);

@@ -28,7 +28,19 @@ pub(crate) fn answered(world: &World, request: &Request, answer: &Answer) -> Vec
         | Request::Remove(id)
         | Request::Exec(id, _)
         | Request::Update(id, _) => match container(world, id) {
-            Some((world, number)) => of_container(&world, number, request, answer),
+            Some((world, number)) => {
+                let mut worlds = of_container(&world, number, request, answer);
+                // Work on a container waits until it is known what an earlier start came to; a command does not.
+                if !matches!(request, Request::Exec(..)) {
+                    for one in worlds
+                        .iter_mut()
+                        .flat_map(|w| w.containers.get_mut(&number))
+                    {
+                        one.late = false;
+                    }
+                }
+                worlds
+            }
             None => of_nothing(world, request, answer),
         },
     }
@@ -85,7 +97,10 @@ fn begun_on(world: &World, number: u32, request: &Request) -> Vec<World> {
     let one = &world.containers[&number];
     match (request, &one.life) {
         (Request::Start(_), Life::Created { .. }) => {
-            vec![world.with(number, |one| one.life = one.started())]
+            vec![
+                world.with(number, |one| one.life = one.started()),
+                world.with(number, |one| one.late = true),
+            ]
         }
         (Request::Stop(_, grace), Life::Created { .. } | Life::Running { .. }) => {
             vec![world.with(number, |one| {

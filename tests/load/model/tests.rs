@@ -53,6 +53,35 @@ fn sees(belief: &Belief, one: &SeenContainer) -> bool {
 }
 
 #[test]
+fn a_start_that_nobody_answered_may_come_late() {
+    let mut belief = Belief::default();
+    belief.done(&Request::Run, &made("p")).unwrap();
+    let create = Request::Create("p".into(), 0, Nature::Sleeps);
+    belief.done(&create, &made("c")).unwrap();
+    let looks_created = |belief: &mut Belief| {
+        belief
+            .sees("created", |world| {
+                world.if_container(&seen(SeenLife::Created))
+            })
+            .unwrap();
+    };
+    looks_created(&mut belief);
+    assert!(!sees(&belief, &seen(SeenLife::Running)));
+    belief
+        .done(&Request::Start("c".into()), &Outcome::Lost)
+        .unwrap();
+    belief.handed_over();
+    looks_created(&mut belief);
+    assert!(sees(&belief, &seen(SeenLife::Running)));
+    // Other work on it was done after the daemon had found out.
+    belief
+        .done(&Request::Update("c".into(), 700), &done())
+        .unwrap();
+    looks_created(&mut belief);
+    assert!(!sees(&belief, &seen(SeenLife::Running)));
+}
+
+#[test]
 fn what_ends_by_itself_has_its_own_code() {
     let belief = running(Nature::Ends(3));
     assert!(sees(&belief, &seen(SeenLife::Running)));

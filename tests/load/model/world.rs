@@ -39,6 +39,9 @@ pub(crate) struct Container {
     pub(crate) going: bool,
     /// An earlier daemon may have started it and died before it could say so: then a repeat succeeds, once.
     pub(crate) untold: bool,
+    /// A start that nobody answered may still come to be: a daemon shows what is on record before it has looked, and
+    /// the runtime that a dead one called may be at work.
+    pub(crate) late: bool,
 }
 
 /// How far the life of a pod is.
@@ -138,6 +141,7 @@ impl Container {
             shares: SHARES,
             going: false,
             untold: false,
+            late: false,
         }
     }
 
