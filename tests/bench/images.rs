@@ -23,7 +23,7 @@ impl Images {
     pub(crate) async fn serve() -> Self {
         let registry = Registry::start(RegistryOptions::default()).await;
         registry.push("sleeper", "1", &busybox()).await;
-        let pause = busybox().with("Entrypoint", json!(["/bin/sleep", "1000000000"]));
+        let pause = busybox().with("Cmd", json!(["/bin/sleep", "1000000000"]));
         registry.push("pause", "1", &pause).await;
         let mut whole = busybox();
         for n in 0..LAYERS {

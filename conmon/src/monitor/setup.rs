@@ -100,10 +100,8 @@ pub(crate) fn enter_cgroups(dirs: &[PathBuf]) -> Result<(), CreateFailure> {
 }
 
 fn enter_cgroup(dir: &Path) -> io::Result<()> {
-    match fs::create_dir(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
+    // The operator's choice may lie several levels deep.
+    fs::create_dir_all(dir)?;
     // 0 stands for whoever writes it.
     fs::OpenOptions::new()
         .write(true)

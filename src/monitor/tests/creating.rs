@@ -95,7 +95,7 @@ async fn what_cannot_be_set_up_is_named() {
         ),
         (
             Stage::Cgroup,
-            Box::new(|r| r.cgroups = vec!["/sys/fs/cgroup/memory/no/such".into()]),
+            Box::new(|r| r.cgroups = vec!["/proc/no/such".into()]),
         ),
         (Stage::Config, Box::new(|r| r.runtime_argv.clear())),
     ];
@@ -176,7 +176,8 @@ async fn the_monitor_stands_apart() {
         "/sys/fs/cgroup/pids/corten-test-monitor-{}",
         &bundle.id.as_str()[..12]
     ));
-    request.cgroups = vec![cgroup.clone()];
+    // Its parent is not there either.
+    request.cgroups = vec![cgroup.join("monitors")];
     let created = bundle.create_as(request).await.unwrap();
     let proc = |file: &str| {
         std::fs::read_to_string(format!("/proc/{}/{file}", created.monitor_pid)).unwrap()
@@ -199,6 +200,7 @@ async fn the_monitor_stands_apart() {
     kill(created.pid);
     record(ended(&created.monitor).await);
     until("the monitor is gone", || !is_alive(created.monitor_pid)).await;
+    std::fs::remove_dir(cgroup.join("monitors")).unwrap();
     std::fs::remove_dir(cgroup).unwrap();
 }
 
