@@ -74,9 +74,9 @@ impl<'a> Load<'a> {
         self.rest(ears).await?;
         let warm = self.settled().await;
         self.say(&format!("warm: {warm}"));
-        if warm.parts != first.parts {
+        if let Some(change) = warm.parts.change_since(&first.parts) {
             return Err(format!(
-                "the storm has left something: {first}, then {warm}"
+                "the storm has left something: {first}, then {warm}{change}"
             ));
         }
         let ears = Ears::open(self.daemon.node).await;
