@@ -2,6 +2,7 @@
 
 mod backend;
 mod confinement;
+mod heap;
 mod leftovers;
 mod lock;
 mod settings;
@@ -156,7 +157,14 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
         // Streams end with the daemon: they do not wait for requests under way.
         stopping.cancel();
     };
-    let drained = server::serve(socket, backend, Arc::new(()), stop, drain).await?;
+    let drained = server::serve(
+        socket,
+        backend,
+        Arc::new(heap::Keeper::start()),
+        stop,
+        drain,
+    )
+    .await?;
     if let Err(error) = streams.await {
         warn!(%error, "the streaming server broke off");
     }

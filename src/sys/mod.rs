@@ -7,6 +7,7 @@ pub mod descriptors;
 pub mod elf;
 pub mod exclusive;
 pub mod glance;
+pub mod heap;
 pub mod links;
 pub mod mount;
 pub mod namespaces;

@@ -1,0 +1,60 @@
+//! While nothing happens, nothing of corten runs.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use crate::support::{Node, container, node, patience, pod_net};
+
+/// For how long nothing may wake up.
+const QUIET: Duration = Duration::from_secs(12);
+
+#[tokio::test]
+async fn an_idle_daemon_and_its_monitors_never_wake_up() {
+    node(async |node| {
+        for n in 0..3 {
+            let config = pod_net(&format!("sleeper-{n}"));
+            let pod = node.pod(&config).await;
+            let main = container("main", &["sleep", "1000000"]);
+            node.launch(&pod, &config, &main).await;
+        }
+        // Threads that nobody needs end, and memory is given back.
+        let deadline = Instant::now() + patience();
+        loop {
+            let before = switches(node);
+            assert!(before.len() > 3, "{before:?}");
+            tokio::time::sleep(QUIET).await;
+            let after = switches(node);
+            if after == before {
+                break;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "something wakes up: {before:?}, then {after:?}"
+            );
+        }
+    })
+    .await;
+}
+
+/// How often each thread of the daemon and of its monitors has been given a processor, by names of both.
+fn switches(node: &Node) -> BTreeMap<String, u64> {
+    let monitors = node.monitors().into_iter().map(|monitor| monitor.0);
+    let mut counted = BTreeMap::new();
+    for pid in monitors.chain([node.pid()]) {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+        for task in tasks.into_iter().flatten().flatten() {
+            let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            let number = |line: &str| line.split_whitespace().nth(1)?.parse::<u64>().ok();
+            let sum = status
+                .lines()
+                .filter(|line| line.contains("ctxt_switches:"))
+                .filter_map(number);
+            let name = status.lines().next().unwrap_or_default();
+            let name = name.trim_start_matches("Name:").trim();
+            counted.insert(format!("{name} {}", task.path().display()), sum.sum());
+        }
+    }
+    counted
+}
