@@ -129,7 +129,10 @@ pub(crate) async fn prepare(
 pub(crate) fn remove_leftovers(bundle: &Path) {
     for entry in fs::read_dir(bundle).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        if name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
+        let name = name.as_encoded_bytes();
+        // Runtimes write the number to a file whose name has a dot before it, until that is complete.
+        let name = name.strip_prefix(b".").unwrap_or(name);
+        if name.starts_with(PREFIX.as_bytes())
             && let Err(error) = fs::remove_file(entry.path())
         {
             tracing::warn!(path = %entry.path().display(), %error, "cannot remove an exec's file");
