@@ -150,7 +150,7 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     info!(socket = %config.listen.path().display(), "serving");
     let drain = config.drain_timeout;
-    let stopping = CancellationToken::new();
+    let stopping = services.leaving.clone();
     let streams = tokio::spawn(streaming.run(behind, stopping.clone(), drain));
     let stop = async {
         stop.await;
@@ -225,6 +225,7 @@ async fn assemble(config: &Config) -> Result<Services, DaemonError> {
         node,
         boot_id: boot_id(),
         looks: Looks::default(),
+        leaving: CancellationToken::new(),
     })
 }
 

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     container::{
         error::ContainerError,
@@ -62,6 +64,8 @@ pub struct Services {
     pub looks: Looks,
     /// Which boot of the machine this is.
     pub boot_id: String,
+    /// Cancelled when the daemon begins to end: what it lets go of from then on is to outlive it.
+    pub leaving: CancellationToken,
 }
 
 /// Choices of the configuration that pods and containers are made by.

@@ -71,6 +71,18 @@ choice! {
             /// Number of the request that began it.
             exec: u64,
         },
+        /// Keeps the terminal of an exec of this connection, whose master is sent along: should the connection
+        /// break, its process is not hung up. No answer of its own. Since version 3.
+        KeepTerminal = 8 {
+            /// Number of the request that began it.
+            exec: u64,
+        },
+        /// Closes what is kept of an exec's output, so that whoever writes to what nobody reads any more is told
+        /// so. No answer of its own. Since version 3.
+        ReleaseOutput = 9 {
+            /// Number of the request that began it.
+            exec: u64,
+        },
     }
 }
 
@@ -78,18 +90,22 @@ message! {
     /// A process to run in the container.
     ///
     /// Descriptors travel with the request: standard input where `stdin` says so, then output, then
-    /// error. A terminal needs nothing here: whoever asks owns the console socket that the command line
-    /// names, and the terminal that arrives on it.
+    /// error, then `keep` that these are read from. A terminal needs nothing here: whoever asks owns the console
+    /// socket that the command line names, and the terminal that arrives on it.
     pub struct Exec {
         /// Command line of the OCI runtime's detached `exec`; run with the bundle as working directory.
         pub runtime: Vec<OsString>,
-        /// File the runtime writes the process's number to. The monitor removes it, before and after:
+        /// File the runtime writes the process's number to. The monitor removes it, before and after, and after also the
+        /// one beside it that ends in `.json` in place of this one's extension:
         /// while the exec lasts it is the only trace of a process whose runtime did not end.
         pub pid_file: PathBuf,
         /// How long it may take, all in all.
         pub timeout_ms: Option<u64>,
         /// Whether a descriptor for standard input is sent; `/dev/null` otherwise.
         pub stdin: bool,
+        /// How many descriptors are sent that the output can be read from. With at least one the process goes on
+        /// when the connection breaks, and what it writes is read from them and dropped; without, it is killed then.
+        pub keep: Since<3, u8>,
     }
 }
 

@@ -20,7 +20,7 @@ use rustix::{
 };
 
 /// Descriptors one frame can carry.
-pub const MAX_FDS: usize = 3;
+pub const MAX_FDS: usize = 6;
 
 /// A socket's address, reached through its directory: `sun_path` holds 108 bytes only.
 #[derive(Debug)]

@@ -45,12 +45,14 @@ fn configs() -> Vec<(&'static str, Config)> {
     vec![("config-full", full), ("config-least", least)]
 }
 
-fn requests() -> Vec<(&'static str, Request)> {
+/// Those that a version has: no other is sent in it.
+fn requests(version: Version) -> Vec<(&'static str, Request)> {
     let exec = Exec {
         runtime: vec!["runc".into(), "exec".into()],
         pid_file: "/run/exec.pid".into(),
         timeout_ms: Some(1500),
         stdin: true,
+        keep: Since(2),
     };
     let verbs = [
         ("hello", Verb::Hello),
@@ -68,8 +70,16 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("exec", Verb::Exec { exec }),
         ("cancel-exec", Verb::CancelExec { exec: 1 << 40 }),
     ];
+    let since_version_3 = [
+        ("keep-terminal", Verb::KeepTerminal { exec: 1 << 40 }),
+        ("release-output", Verb::ReleaseOutput { exec: 1 << 40 }),
+    ];
+    let later = since_version_3
+        .into_iter()
+        .filter(|_| version.number() >= 3);
     verbs
         .into_iter()
+        .chain(later)
         .map(|(name, verb)| (name, Request { id: 7, verb }))
         .collect()
 }
@@ -155,10 +165,23 @@ fn created() -> Reply {
     }
 }
 
-/// A message as one of version 1 is read: what came later is not there.
-fn before_version_2(answer: &Answer) -> Answer {
+/// A request as one of a version is read: what came later is not there.
+fn request_in(version: Version, request: &Request) -> Request {
+    let mut request = request.clone();
+    if let Verb::Exec { exec } = &mut request.verb
+        && version.number() < 3
+    {
+        exec.keep = Since(0);
+    }
+    request
+}
+
+/// The same of an answer.
+fn answer_in(version: Version, answer: &Answer) -> Answer {
     let mut answer = answer.clone();
-    if let Reply::Hello { program, .. } | Reply::Created { program, .. } = &mut answer.reply {
+    if let Reply::Hello { program, .. } | Reply::Created { program, .. } = &mut answer.reply
+        && version.number() < 2
+    {
         program.0.clear();
     }
     answer
@@ -169,6 +192,7 @@ fn kept(version: Version) -> BTreeMap<&'static str, Vec<u8>> {
     let text = match version.number() {
         1 => include_str!("frames/version-1.txt"),
         2 => include_str!("frames/version-2.txt"),
+        3 => include_str!("frames/version-3.txt"),
         other => panic!("no frames of version {other} are kept"),
     };
     text.lines()
@@ -204,14 +228,12 @@ fn every_message_is_in_every_version_as_it_always_was() {
         for (name, config) in configs() {
             is_kept(&mut frames, name, version, &config, &config);
         }
-        for (name, request) in requests() {
-            is_kept(&mut frames, name, version, &request, &request);
+        for (name, request) in requests(version) {
+            let read = request_in(version, &request);
+            is_kept(&mut frames, name, version, &request, &read);
         }
         for (name, answer) in answers() {
-            let read = match version.number() {
-                1 => before_version_2(&answer),
-                _ => answer.clone(),
-            };
+            let read = answer_in(version, &answer);
             is_kept(&mut frames, name, version, &answer, &read);
         }
         assert!(frames.is_empty(), "not understood any more: {frames:?}");

@@ -14,7 +14,7 @@ use corten_conmon::{
     ctl::{Answer, EVENT, Exec, ExecEnd, MAX_CLIENTS, Phase, Refusal, Reply, Request, Stage, Verb},
     record::{ExitRecord, ExitStatus},
     socket::{self, Address, Received},
-    wire::{self, Version},
+    wire::{self, Since, Version},
 };
 use rustix::net::SocketType;
 use tempfile::TempDir;
@@ -372,15 +372,26 @@ fn only_subscribers_hear_of_the_end_but_all_see_it() {
 #[test]
 fn an_exec_needs_its_descriptors() {
     let (monitored, pid) = Monitored::sleeping();
-    let exec = |stdin| Exec {
+    let exec = |stdin, keep| Exec {
         runtime: vec!["true".into()],
         pid_file: monitored.path("exec-pid"),
         timeout_ms: None,
         stdin,
+        keep: Since(keep),
     };
     let null = std::fs::File::open("/dev/null").unwrap();
-    for (stdin, fds) in [(false, 0), (false, 1), (true, 2), (false, 3)] {
-        let verb = Verb::Exec { exec: exec(stdin) };
+    let wrong = [
+        (false, 0, 0),
+        (false, 0, 1),
+        (true, 0, 2),
+        (false, 0, 3),
+        (false, 2, 3),
+        (false, 200, 4),
+    ];
+    for (stdin, keep, fds) in wrong {
+        let verb = Verb::Exec {
+            exec: exec(stdin, keep),
+        };
         let fds = vec![null.as_fd(); fds];
         socket::send(
             &monitored.daemon,
@@ -401,7 +412,9 @@ fn an_exec_needs_its_descriptors() {
         );
     }
     // A runtime that leaves no process is found out.
-    let verb = Verb::Exec { exec: exec(false) };
+    let verb = Verb::Exec {
+        exec: exec(false, 0),
+    };
     let fds = [null.as_fd(), null.as_fd()];
     socket::send(
         &monitored.daemon,
@@ -419,7 +432,7 @@ fn an_exec_needs_its_descriptors() {
 }
 
 #[test]
-fn execs_die_with_the_connection_that_wanted_them() {
+fn execs_of_which_no_output_is_kept_die_with_the_connection_that_wanted_them() {
     let (monitored, pid) = Monitored::sleeping();
     let client = monitored.connect();
     ask(&client, 1, Verb::Hello).unwrap();
@@ -434,6 +447,7 @@ fn execs_die_with_the_connection_that_wanted_them() {
         pid_file: monitored.path("exec-pid"),
         timeout_ms: None,
         stdin: false,
+        keep: Since(0),
     };
     let null = std::fs::File::open("/dev/null").unwrap();
     let frame = wire::frame(
@@ -455,6 +469,91 @@ fn execs_die_with_the_connection_that_wanted_them() {
     drop(client);
     wait_for(|| (!is_alive(process)).then_some(()));
     wait_for(|| (!monitored.path("exec-pid").exists()).then_some(()));
+    kill(pid);
+}
+
+/// Has a client run a script whose output is a pipe, which the monitor may go on reading; gives the process and the
+/// client's end of the pipe.
+fn run_kept(
+    monitored: &Monitored,
+    client: &OwnedFd,
+    script: &str,
+    timeout_ms: Option<u64>,
+) -> (i32, OwnedFd) {
+    let runtime = format!("({script}) & echo $! >$0");
+    let exec = Exec {
+        runtime: vec![
+            "sh".into(),
+            "-c".into(),
+            runtime.into(),
+            monitored.path("exec-pid").into(),
+        ],
+        pid_file: monitored.path("exec-pid"),
+        timeout_ms,
+        stdin: false,
+        keep: Since(1),
+    };
+    let verb = Verb::Exec { exec };
+    let frame = wire::frame(Version::CURRENT, &Request { id: 2, verb }).unwrap();
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let fds = [write.as_fd(), null.as_fd(), read.as_fd()];
+    socket::send(client, &frame, &fds).unwrap();
+    match receive(client).unwrap().reply {
+        Reply::ExecStarted { pid } => (pid, read),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_exec_whose_output_is_kept_goes_on_without_its_client() {
+    let (monitored, pid) = Monitored::sleeping();
+    let client = monitored.connect();
+    ask(&client, 1, Verb::Hello).unwrap();
+    let script = "until [ -e gone ]; do sleep 0.02; done; head -c 1000000 /dev/zero && echo >whole";
+    let (_, read) = run_kept(&monitored, &client, script, None);
+    drop((client, read));
+    std::fs::write(monitored.path("gone"), "").unwrap();
+    wait_for(|| monitored.path("whole").exists().then_some(()));
+    wait_for(|| (!monitored.path("exec-pid").exists()).then_some(()));
+    kill(pid);
+    while receive(&monitored.daemon).is_some() {}
+}
+
+#[test]
+fn an_exec_without_its_client_is_killed_when_its_time_is_over() {
+    let (monitored, pid) = Monitored::sleeping();
+    let client = monitored.connect();
+    ask(&client, 1, Verb::Hello).unwrap();
+    let (process, read) = run_kept(&monitored, &client, "exec yes", Some(2000));
+    drop((client, read));
+    wait_for(|| (!is_alive(process)).then_some(()));
+    wait_for(|| (!monitored.path("exec-pid").exists()).then_some(()));
+    kill(pid);
+    while receive(&monitored.daemon).is_some() {}
+}
+
+#[test]
+fn output_that_its_client_gives_up_is_nobodys() {
+    let (monitored, pid) = Monitored::sleeping();
+    let client = monitored.connect();
+    ask(&client, 1, Verb::Hello).unwrap();
+    let (_, read) = run_kept(&monitored, &client, "exec yes", None);
+    drop(read);
+    let verb = Verb::ReleaseOutput { exec: 2 };
+    let frame = wire::frame(Version::CURRENT, &Request { id: 3, verb }).unwrap();
+    socket::send(&client, &frame, &[]).unwrap();
+    let broken_pipe = ExitStatus::Signal {
+        signal: libc::SIGPIPE,
+    };
+    assert_eq!(
+        receive(&client).unwrap().reply,
+        Reply::ExecEnded {
+            end: ExecEnd::Exited {
+                status: broken_pipe
+            }
+        }
+    );
     kill(pid);
 }
 
@@ -592,7 +691,7 @@ fn who_speaks_another_version_is_told_which_there_are() {
         panic!("{answer:?}")
     };
     assert_eq!(kind, Refusal::NotUnderstood);
-    assert!(text.contains("versions 1 to 2"), "{text}");
+    assert!(text.contains("versions 1 to 3"), "{text}");
     assert!(receive_raw(&client).is_none());
     kill(pid);
     assert!(matches!(
@@ -611,7 +710,7 @@ fn a_program_of_before_refuses_what_came_later_and_does_nothing() {
         panic!("{answer:?}")
     };
     assert_eq!(failure.stage, Stage::Config);
-    assert!(failure.text.contains("version 2"), "{failure:?}");
+    assert!(failure.text.contains("version 3"), "{failure:?}");
     assert!(receive_raw(&daemon).is_none());
 }
 

@@ -1,7 +1,7 @@
 //! Running a further process in a container, to its end.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs,
     io::Write,
     os::unix::fs::OpenOptionsExt,
@@ -56,6 +56,7 @@ pub async fn exec_sync(
             timeout,
             output_cap: usize::try_from(services.settings.exec_output_max).unwrap_or(usize::MAX),
             drain: ExecRequest::DRAIN,
+            leaving: services.leaving.clone(),
         })
         .await;
     match done {
@@ -125,17 +126,25 @@ pub(crate) async fn prepare(
     })
 }
 
-/// Removes what execs of an earlier daemon left in a bundle; its monitor killed them when that daemon ended.
+/// Removes what an earlier daemon left in a bundle of its execs, which may go on. Their process numbers are the monitor's
+/// own to keep; a process whose number is not there yet may still be to be read, and the monitor removes it at the end.
 pub(crate) fn remove_leftovers(bundle: &Path) {
     for entry in fs::read_dir(bundle).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = name.as_encoded_bytes();
-        // Runtimes write the number to a file whose name has a dot before it, until that is complete.
-        let name = name.strip_prefix(b".").unwrap_or(name);
-        if name.starts_with(PREFIX.as_bytes())
-            && let Err(error) = fs::remove_file(entry.path())
+        let path = entry.path();
+        let ours = entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(PREFIX.as_bytes());
+        let needed = match path.extension().and_then(OsStr::to_str) {
+            Some("pid") => true,
+            Some("json") => !path.with_extension("pid").exists(),
+            _ => false,
+        };
+        if ours
+            && !needed
+            && let Err(error) = fs::remove_file(&path)
         {
-            tracing::warn!(path = %entry.path().display(), %error, "cannot remove an exec's file");
+            tracing::warn!(path = %path.display(), %error, "cannot remove an exec's file");
         }
     }
 }

@@ -2,8 +2,12 @@
 
 use std::{ffi::OsString, io, os::fd::OwnedFd, path::PathBuf, time::Duration};
 
-use corten_conmon::ctl::{Exec, ExecEnd as Told, Reply, Verb};
+use corten_conmon::{
+    ctl::{Exec, ExecEnd as Told, Reply, Verb},
+    wire::Since,
+};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::{ExitStatus, Monitor, MonitorError, client::unexpected, link::Waiter, pipe::Reader};
 
@@ -28,6 +32,8 @@ pub struct ExecRequest {
     pub output_cap: usize,
     /// How long output may still come once the process is gone and another holds its pipes.
     pub drain: Duration,
+    /// As in [`StartExec::leaving`].
+    pub leaving: CancellationToken,
 }
 
 impl ExecRequest {
@@ -73,9 +79,17 @@ pub struct StartExec {
     pub stdout: OwnedFd,
     /// Standard error, of the runtime too.
     pub stderr: OwnedFd,
+    /// What these can be read from, where that is not to end with this daemon: the process then goes on should the
+    /// connection to the monitor break, and what it writes is dropped. Monitors of before version 3 kill it.
+    pub kept: Vec<OwnedFd>,
+    /// Once this is cancelled, dropping the exec does not kill the process.
+    pub leaving: CancellationToken,
 }
 
-/// An exec under way. Dropping it kills the process.
+/// First version of the protocol in which a process outlives the connection.
+const OUTLIVING: u8 = 3;
+
+/// An exec under way. Dropping it kills the process, unless the daemon is leaving.
 #[derive(Debug)]
 pub struct RunningExec {
     started: Option<oneshot::Receiver<Reply>>,
@@ -84,16 +98,33 @@ pub struct RunningExec {
     timeout: Option<Duration>,
 }
 
+/// Output that nobody reads any more, of an exec whose monitor would take over its reading.
+#[derive(Debug)]
+pub struct Unread(Option<(Monitor, u64)>);
+
+impl Unread {
+    /// Lets whoever writes more of it be told that nobody reads it.
+    pub fn release(&self) {
+        if let Some((monitor, exec)) = &self.0 {
+            let exec = *exec;
+            monitor.request_later(Verb::ReleaseOutput { exec });
+        }
+    }
+}
+
 /// Ends the exec when dropped before it was over.
 #[derive(Debug)]
 struct Cancel {
     monitor: Monitor,
     exec: Option<u64>,
+    leaving: CancellationToken,
 }
 
 impl Drop for Cancel {
     fn drop(&mut self) {
-        if let Some(exec) = self.exec.take() {
+        if let Some(exec) = self.exec.take()
+            && !self.leaving.is_cancelled()
+        {
             self.monitor.request_later(Verb::CancelExec { exec });
         }
     }
@@ -107,6 +138,32 @@ impl RunningExec {
             Ok(Reply::ExecStarted { pid }) => Some(pid),
             _ => None,
         }
+    }
+
+    /// Has the monitor keep the terminal, so that its process is not hung up should the connection break.
+    pub async fn keep_terminal(&self, master: OwnedFd) -> Result<(), MonitorError> {
+        let Some(exec) = self.outliving() else {
+            return Ok(());
+        };
+        let monitor = &self.cancel.monitor;
+        let verb = Verb::KeepTerminal { exec };
+        monitor
+            .request(monitor.next_id(), verb, vec![master], None)
+            .await
+    }
+
+    /// To tell the monitor with that nobody is going to read more output.
+    pub fn unread(&self) -> Unread {
+        Unread(
+            self.outliving()
+                .map(|exec| (self.cancel.monitor.clone(), exec)),
+        )
+    }
+
+    /// Its number, with a monitor that lets it outlive the connection.
+    fn outliving(&self) -> Option<u64> {
+        let protocol = self.cancel.monitor.about().protocol;
+        self.cancel.exec.filter(|_| protocol >= OUTLIVING)
     }
 
     /// Waits for the end. A runtime that failed is [`MonitorError::ExecRuntime`], without its words:
@@ -149,6 +206,10 @@ impl RunningExec {
 impl Monitor {
     /// Starts a process in the container.
     pub async fn start_exec(&self, start: StartExec) -> Result<RunningExec, MonitorError> {
+        let mut kept = start.kept;
+        if self.about().protocol < OUTLIVING {
+            kept.clear();
+        }
         let verb = Verb::Exec {
             exec: Exec {
                 runtime: start.runtime_argv,
@@ -157,12 +218,14 @@ impl Monitor {
                     .timeout
                     .map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX)),
                 stdin: start.stdin.is_some(),
+                keep: Since(u8::try_from(kept.len()).unwrap_or(u8::MAX)),
             },
         };
         let fds = start
             .stdin
             .into_iter()
             .chain([start.stdout, start.stderr])
+            .chain(kept)
             .collect();
         let id = self.next_id();
         let (started_sender, started) = oneshot::channel();
@@ -175,6 +238,7 @@ impl Monitor {
         let cancel = Cancel {
             monitor: self.clone(),
             exec: Some(id),
+            leaving: start.leaving,
         };
         self.request(id, verb, fds, Some(waiter)).await?;
         Ok(RunningExec {
@@ -185,13 +249,16 @@ impl Monitor {
         })
     }
 
-    /// Runs a process in the container to its end. Dropping the future kills the process.
+    /// Runs a process in the container to its end. Dropping the future kills the process, unless the daemon is leaving.
     pub async fn exec(&self, request: ExecRequest) -> Result<ExecResult, MonitorError> {
         let process_json = RemovedFile::new(request.process_json);
         let (mut stdout, stdout_fd) =
             Reader::new(request.output_cap).map_err(MonitorError::ExecOutput)?;
         let (mut stderr, stderr_fd) =
             Reader::new(request.output_cap).map_err(MonitorError::ExecOutput)?;
+        let kept = [&stdout, &stderr].map(Reader::duplicate);
+        let kept = kept.into_iter().collect::<io::Result<_>>();
+        let kept = kept.map_err(MonitorError::ExecOutput)?;
         let mut running = self
             .start_exec(StartExec {
                 runtime_argv: request.runtime_argv,
@@ -200,6 +267,8 @@ impl Monitor {
                 stdin: None,
                 stdout: stdout_fd,
                 stderr: stderr_fd,
+                kept,
+                leaving: request.leaving,
             })
             .await?;
         let end = {

@@ -17,7 +17,9 @@ mod vigil;
 pub use adopt::{Adopted, MonitorPaths, adopt, dismiss, read_exit_record, read_exit_record_now};
 pub use client::{About, Monitor, TerminalSize};
 pub use error::MonitorError;
-pub use exec::{ExecEnd, ExecRequest, ExecResult, Output, RemovedFile, RunningExec, StartExec};
+pub use exec::{
+    ExecEnd, ExecRequest, ExecResult, Output, RemovedFile, RunningExec, StartExec, Unread,
+};
 pub use request::{CreateRequest, End, ExitRecord, ExitStatus};
 pub use spawn::{Created, MonitorBinary, spawn};
 

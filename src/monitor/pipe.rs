@@ -1,6 +1,9 @@
 //! Reading a process's output up to a cap.
 
-use std::{io, os::fd::OwnedFd};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use tokio::{io::AsyncReadExt, net::unix::pipe};
 
@@ -42,6 +45,11 @@ impl Reader {
             },
             write,
         ))
+    }
+
+    /// Another descriptor to read it with.
+    pub(super) fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.pipe.as_fd().try_clone_to_owned()
     }
 
     /// Reads until every writer is gone. What is over the cap is read too, and dropped: the process must

@@ -12,13 +12,22 @@ const DRAIN: Duration = Duration::from_millis(250);
 /// Most output that is read once the process is gone: no pipe or terminal holds more.
 const LEFT_MAX: usize = 1 << 20;
 
+/// How output ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    /// With its end, or with that of its process.
+    Whole,
+    /// The client takes no more of it.
+    Unwanted,
+}
+
 /// Copies output to a client, or nowhere, until its end, or until the process is gone and nothing more comes of it:
 /// what it started may hold its output open for ever. Waits for a slow client as long as it takes.
 pub(super) async fn output(
     mut from: impl AsyncRead + Unpin,
     mut to: Option<impl AsyncWrite + Unpin>,
     exited: &CancellationToken,
-) {
+) -> Read {
     let mut buffer = vec![0; BUFFER];
     let mut left = LEFT_MAX;
     loop {
@@ -27,7 +36,7 @@ pub(super) async fn output(
         let read = if over {
             match tokio::time::timeout(DRAIN, read).await {
                 Ok(read) => read,
-                Err(_) => return,
+                Err(_) => return Read::Whole,
             }
         } else {
             tokio::select! {
@@ -38,18 +47,18 @@ pub(super) async fn output(
         };
         // Reading from a terminal that nobody has open fails.
         let n = match read {
-            Ok(0) | Err(_) => return,
+            Ok(0) | Err(_) => return Read::Whole,
             Ok(n) => n,
         };
         if let Some(to) = &mut to
             && (to.write_all(&buffer[..n]).await.is_err() || to.flush().await.is_err())
         {
-            return;
+            return Read::Unwanted;
         }
         if over {
             left = left.saturating_sub(n);
             if left == 0 {
-                return;
+                return Read::Whole;
             }
         }
     }

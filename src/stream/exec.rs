@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     behind::{STOPPING, finish},
-    copy::{self, Fed},
+    copy::{self, Fed, Read},
     session::{Outcome, Reader, Remote, TerminalSize, Writer},
     terminal::{Console, Terminal},
 };
@@ -38,7 +38,7 @@ const TERMINAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// half-close have no other way to end it, and what they sent last is still to be worked on.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Runs a command for a client. A client that leaves has it killed, and so has the daemon's end.
+/// Runs a command for a client. A client that leaves has it killed. A daemon that ends leaves it to its monitor.
 pub(super) async fn exec(
     services: &Arc<Services>,
     live: &LiveContainer,
@@ -86,9 +86,10 @@ async fn run(
     streams: Streams,
 ) -> Result<Outcome, ContainerError> {
     let prepared = prepare(services, live, command, tty).await?;
+    let leaving = services.leaving.clone();
     let ended = match tty {
-        false => with_pipes(live, prepared, streams).await?,
-        true => with_terminal(live, prepared, streams).await?,
+        false => with_pipes(live, prepared, streams, leaving).await?,
+        true => with_terminal(live, prepared, streams, leaving).await?,
     };
     Ok(match ended {
         Some(ExecEnd::Exited(status)) => match status.shell_code() {
@@ -191,8 +192,10 @@ async fn with_pipes(
     live: &LiveContainer,
     prepared: Prepared,
     streams: Streams,
+    leaving: CancellationToken,
 ) -> Result<Option<ExecEnd>, ContainerError> {
     let process_json = RemovedFile::new(prepared.process_json);
+    let mut kept = Vec::new();
     let (input, stdin) = match streams.stdin {
         None => (None, None),
         Some(from) => {
@@ -205,11 +208,13 @@ async fn with_pipes(
         None => (None, nowhere()?),
         Some(to) => {
             let (read, write) = pipe_pair()?;
+            kept.push(read.try_clone().map_err(descriptors)?);
             let from = pipe::Receiver::from_owned_fd(read).map_err(descriptors)?;
             (Some((from, to)), write)
         }
     };
     let (read, stderr) = pipe_pair()?;
+    kept.push(read.try_clone().map_err(descriptors)?);
     let mut errors = pipe::Receiver::from_owned_fd(read).map_err(descriptors)?;
     let mut running = live
         .monitor
@@ -220,6 +225,8 @@ async fn with_pipes(
             stdin,
             stdout,
             stderr,
+            kept,
+            leaving,
         })
         .await
         .map_err(ContainerError::Exec)?;
@@ -230,14 +237,17 @@ async fn with_pipes(
             return failed(&mut running, words).await;
         };
         let exited = CancellationToken::new();
+        let unread = running.unread();
         let waiting = async {
             let end = running.wait().await;
             exited.cancel();
             end
         };
         let out = async {
-            if let Some((from, to)) = output {
-                copy::output(from, Some(to), &exited).await;
+            if let Some((from, to)) = output
+                && copy::output(from, Some(to), &exited).await == Read::Unwanted
+            {
+                unread.release();
             }
         };
         let err = async {
@@ -245,9 +255,12 @@ async fn with_pipes(
             if let Some(writer) = &mut to
                 && (writer.write_all(&words).await.is_err() || writer.flush().await.is_err())
             {
-                return;
+                drop(errors);
+                return unread.release();
             }
-            copy::output(errors, to, &exited).await;
+            if copy::output(errors, to, &exited).await == Read::Unwanted {
+                unread.release();
+            }
         };
         let (end, (), ()) = tokio::join!(waiting, out, err);
         end.map_err(ContainerError::Exec)
@@ -262,10 +275,12 @@ async fn with_terminal(
     live: &LiveContainer,
     prepared: Prepared,
     streams: Streams,
+    leaving: CancellationToken,
 ) -> Result<Option<ExecEnd>, ContainerError> {
     let process_json = RemovedFile::new(prepared.process_json);
     let console = Console::listen(&prepared.console).map_err(descriptors)?;
     let (read, stderr) = pipe_pair()?;
+    let kept = vec![read.try_clone().map_err(descriptors)?];
     let mut errors = pipe::Receiver::from_owned_fd(read).map_err(descriptors)?;
     let mut running = live
         .monitor
@@ -276,6 +291,8 @@ async fn with_terminal(
             stdin: None,
             stdout: nowhere()?,
             stderr,
+            kept,
+            leaving,
         })
         .await
         .map_err(ContainerError::Exec)?;
@@ -303,9 +320,14 @@ async fn with_terminal(
                 .await
                 .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
         };
-        terminal
-            .map(Ok)
-            .map_err(|source| ContainerError::Exec(MonitorError::ExecTerminal(source)))
+        let no_terminal = |source| ContainerError::Exec(MonitorError::ExecTerminal(source));
+        let terminal = terminal.map_err(no_terminal)?;
+        let master = terminal.duplicate().map_err(no_terminal)?;
+        running
+            .keep_terminal(master)
+            .await
+            .map_err(ContainerError::Exec)?;
+        Ok(Ok(terminal))
     };
     let begun = tokio::select! {
         begun = beginning => begun?,
@@ -324,7 +346,7 @@ async fn with_terminal(
     };
     let out = copy::output(terminal.clone(), streams.stdout, &exited);
     let work = async {
-        let (end, ()) = tokio::join!(waiting, out);
+        let (end, _) = tokio::join!(waiting, out);
         end.map_err(ContainerError::Exec)
     };
     let keys = Keys {

@@ -94,6 +94,11 @@ impl Terminal {
         Ok(Self(Arc::new(watched(master)?)))
     }
 
+    /// Another descriptor of it.
+    pub(super) fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.0.get_ref().try_clone()
+    }
+
     /// Sets the size in characters.
     pub(super) fn resize(&self, size: TerminalSize) -> io::Result<()> {
         let size = Winsize {

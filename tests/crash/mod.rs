@@ -1,5 +1,6 @@
 //! The daemon may be killed at any moment and started again.
 
+mod execs;
 mod machine;
 mod matrix;
 mod monitors;

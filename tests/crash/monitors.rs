@@ -491,7 +491,7 @@ async fn monitors_of_the_previous_protocol_are_adopted() {
             .await;
         assert_eq!(
             protocol(&new).await,
-            (2.into(), env!("CARGO_PKG_VERSION").into())
+            (3.into(), env!("CARGO_PKG_VERSION").into())
         );
         let request = api::ReopenContainerLogRequest {
             container_id: old.clone(),

@@ -251,7 +251,12 @@ async fn streams_end_with_the_daemon_and_what_they_were_joined_to_does_as_docume
                 .await;
             attached.until(STDOUT, &format!("got before {round}")).await;
             let begun = |name: &str| PathBuf::from(format!("/proc/{}/root/{name}", init.0));
-            let script = |name: &str| format!("echo $$ >/{name}; echo here; exec sleep 1000000");
+            let script = |name: &str| {
+                format!(
+                    "echo $$ >/{name}; echo here; until [ -e /over-{round} ]; do sleep 0.05; done; \
+                     echo over >>/{name}"
+                )
+            };
             let [by_stream, by_call] = ["stream", "call"].map(|kind| format!("{kind}-{round}"));
             let words = ["sh", "-c", &script(&by_stream)];
             let url = node.exec_url(&id, &words, Streams::default()).await;
@@ -274,11 +279,15 @@ async fn streams_end_with_the_daemon_and_what_they_were_joined_to_does_as_docume
             // The client is told, by the end of its connection at the least.
             running.finish().await;
             attached.finish().await;
-            // Nobody could reach these again: their monitor has ended them with the daemon.
-            until("the execs are gone", async || {
-                node.sh(&id, "pidof sleep || true").await.is_empty()
-            })
-            .await;
+            // Nobody can reach these again, and they go on to their end.
+            std::fs::write(begun(&format!("over-{round}")), "").unwrap();
+            for name in [&by_stream, &by_call] {
+                let over = async || {
+                    let said = std::fs::read_to_string(begun(name)).unwrap_or_default();
+                    said.ends_with("over\n") || (name == &by_call && ending == Ending::Asked)
+                };
+                until("the execs are over", over).await;
+            }
             assert!(init.is_alive());
             // The container's own input was not closed.
             let url = node.attach_url(&id, fed).await;

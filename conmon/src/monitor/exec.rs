@@ -1,7 +1,7 @@
 //! Processes run in the container.
 
 use std::{
-    io,
+    fs, io,
     os::fd::OwnedFd,
     path::PathBuf,
     process::Stdio,
@@ -14,7 +14,7 @@ use corten_conmon::{
     record::ExitStatus,
 };
 
-use super::{create, pidfile, sys, tree};
+use super::{create, kept::Kept, pidfile, sys, tree};
 
 /// How long killed processes are waited for before their end is told all the same.
 const DEATH: Duration = Duration::from_secs(1);
@@ -33,8 +33,11 @@ const MAX_STRAYS: usize = 256;
 
 #[derive(Debug)]
 struct Running {
-    client: u32,
+    /// Who asked for it, until it is gone.
+    client: Option<u32>,
     request: u64,
+    /// What its output is read from once its client is gone; of one that ends then, `None`.
+    kept: Option<Kept>,
     /// The runtime, until it ended.
     runtime: Option<i32>,
     pid_file: PathBuf,
@@ -83,6 +86,8 @@ impl Execs {
     }
 
     /// Runs the runtime with the descriptors that came with the request, which are as many as it says.
+    ///
+    /// Those that the output can be read from are kept: where there are any, the exec outlives its client.
     pub(crate) fn begin(
         &mut self,
         (client, request): (u32, u64),
@@ -95,15 +100,17 @@ impl Execs {
         for fd in &fds {
             create::give(fd, home.owner)?;
         }
-        let mut fds = fds.into_iter().map(Stdio::from);
-        let mut next = || fds.next().unwrap_or_else(Stdio::null);
+        let mut fds = fds.into_iter();
+        let mut next = || fds.next().map_or_else(Stdio::null, Stdio::from);
         let mut command = create::command(&exec.runtime, &home.bundle);
         command.stdin(if exec.stdin { next() } else { Stdio::null() });
         command.stdout(next()).stderr(next());
+        let kept: Vec<OwnedFd> = fds.collect();
         let runtime = sys::spawn(&mut command, oom_score)?;
         self.running.push(Running {
-            client,
+            client: Some(client),
             request,
+            kept: (!kept.is_empty()).then(|| Kept::new(kept)),
             runtime: Some(runtime),
             pid_file: exec.pid_file,
             process: None,
@@ -188,13 +195,11 @@ impl Execs {
     fn finish(&mut self, at: usize, end: ExecEnd, news: &mut Vec<News>) {
         let exec = self.running.swap_remove(at);
         let _ = pidfile::clear(&exec.pid_file);
+        // Who wrote it removes it when the process runs, but may have been gone by then.
+        let _ = fs::remove_file(exec.pid_file.with_extension("json"));
         // What ended by itself in time did so, even if it was to be killed just then.
         let what = What::Ended(exec.doom.unwrap_or(end));
-        news.push(News {
-            client: exec.client,
-            request: exec.request,
-            what,
-        });
+        exec.tell(what, news);
     }
 
     /// When to look at the deadlines again.
@@ -213,17 +218,74 @@ impl Execs {
         }
     }
 
-    /// Kills what a client asked for: one exec, or all of them when it left.
-    pub(crate) fn cancel(&mut self, client: u32, request: Option<u64>) {
+    /// Kills what its client wants no more of.
+    pub(crate) fn cancel(&mut self, client: u32, request: u64) {
+        if let Some(exec) = self.of(client, request)
+            && exec.doom.is_none()
+        {
+            exec.kill(ExecEnd::Cancelled);
+        }
+    }
+
+    /// Lets all that a client asked for go on without it, now that it is gone. What has its output in nobody's hands
+    /// then is killed.
+    pub(crate) fn abandon(&mut self, client: u32) {
         for exec in self
             .running
             .iter_mut()
-            .filter(|exec| exec.client == client && exec.doom.is_none())
+            .filter(|exec| exec.client == Some(client))
         {
-            if request.is_none_or(|request| request == exec.request) {
-                exec.kill(ExecEnd::Cancelled);
+            match &mut exec.kept {
+                Some(kept) => {
+                    exec.client = None;
+                    kept.take_over();
+                }
+                None if exec.doom.is_none() => exec.kill(ExecEnd::Cancelled),
+                None => {}
             }
         }
+    }
+
+    /// Keeps an exec's terminal.
+    pub(crate) fn keep_terminal(&mut self, client: u32, request: u64, master: OwnedFd) {
+        if let Some(kept) = self.of(client, request).and_then(|exec| exec.kept.as_mut()) {
+            kept.add_terminal(master);
+        }
+    }
+
+    /// Closes what is kept of an exec's output.
+    pub(crate) fn release_output(&mut self, client: u32, request: u64) {
+        if let Some(kept) = self.of(client, request).and_then(|exec| exec.kept.as_mut()) {
+            kept.release();
+        }
+    }
+
+    /// What has to be read of execs whose clients are gone, each with its place.
+    pub(crate) fn unread(&self) -> impl Iterator<Item = ((usize, usize), &OwnedFd)> {
+        let abandoned = |exec: &&Running| exec.client.is_none();
+        (0..)
+            .zip(&self.running)
+            .filter(move |(_, exec)| abandoned(exec))
+            .flat_map(|(at, exec)| {
+                let outputs = exec.kept.iter().flat_map(Kept::outputs);
+                (0..).zip(outputs).map(move |(n, fd)| ((at, n), fd))
+            })
+    }
+
+    /// Reads what nobody else does. The place may have become another's that is read just as well, or nobody's.
+    pub(crate) fn drop_output(&mut self, (at, n): (usize, usize), scratch: &mut [u8]) {
+        if let Some(exec) = self.running.get_mut(at)
+            && exec.client.is_none()
+            && let Some(kept) = &mut exec.kept
+        {
+            kept.drain(n, scratch);
+        }
+    }
+
+    fn of(&mut self, client: u32, request: u64) -> Option<&mut Running> {
+        self.running
+            .iter_mut()
+            .find(|exec| exec.client == Some(client) && exec.request == request)
     }
 
     /// Kills all that is left when the container ended.
@@ -237,9 +299,14 @@ impl Execs {
 impl Running {
     fn started(&self, news: &mut Vec<News>) {
         if let Some(process) = self.process {
-            let what = What::Started(process);
+            self.tell(What::Started(process), news);
+        }
+    }
+
+    fn tell(&self, what: What, news: &mut Vec<News>) {
+        if let Some(client) = self.client {
             news.push(News {
-                client: self.client,
+                client,
                 request: self.request,
                 what,
             });
@@ -267,8 +334,9 @@ mod tests {
 
     fn begun(runtime: i32, pid_file: PathBuf) -> Running {
         Running {
-            client: 1,
+            client: Some(1),
             request: 2,
+            kept: None,
             runtime: Some(runtime),
             pid_file,
             process: None,

@@ -6,6 +6,7 @@ mod ending;
 mod exec;
 mod fanout;
 mod input;
+mod kept;
 mod logfile;
 mod oom;
 mod output;
@@ -133,6 +134,8 @@ enum Source {
     Oom,
     Client(u32),
     Attached(usize),
+    /// Output of an exec whose client is gone.
+    Unread((usize, usize)),
     NewAttached,
     NewClient,
 }
@@ -262,6 +265,11 @@ impl Monitor {
                     .map(|(at, fd)| on(Source::Attached(at), fd)),
             ),
         }
+        sources.extend(
+            self.execs
+                .unread()
+                .map(|(place, fd)| on(Source::Unread(place), fd)),
+        );
         if let Some((fd, flags)) = self.oom.ready_on() {
             sources.push((Source::Oom, PollFd::from_borrowed_fd(fd.as_fd(), flags)));
         }
@@ -303,11 +311,11 @@ impl Monitor {
             Source::Oom => self.oom.notice(),
             Source::Client(key) => match self.clients.receive(key, &mut self.scratch) {
                 Wish::Nothing => {}
-                Wish::Gone => self.execs.cancel(key, None),
+                Wish::Gone => self.execs.abandon(key),
                 Wish::Request(request, fds) => {
                     let wish = self.fulfil(key, request.id, request.verb, fds);
                     if matches!(wish, Wish::Gone) {
-                        self.execs.cancel(key, None);
+                        self.execs.abandon(key);
                     }
                 }
             },
@@ -316,6 +324,7 @@ impl Monitor {
                     .receive(at, &mut self.scratch, &mut self.input);
             }
             Source::Attached(_) => {}
+            Source::Unread(place) => self.execs.drop_output(place, &mut self.scratch),
             Source::NewAttached => self.attached.accept(),
             Source::NewClient => self.clients.accept(),
         }

@@ -24,7 +24,7 @@ impl Monitor {
                 What::Ended(end) => Reply::ExecEnded { end },
             };
             if let Wish::Gone = self.clients.answer(client, request, reply) {
-                self.execs.cancel(client, None);
+                self.execs.abandon(client);
             }
         }
     }
@@ -51,7 +51,17 @@ impl Monitor {
                 Err(refusal) => Err(refusal),
             },
             Verb::CancelExec { exec } => {
-                self.execs.cancel(client, Some(exec));
+                self.execs.cancel(client, exec);
+                return Wish::Nothing;
+            }
+            Verb::KeepTerminal { exec } => {
+                for master in fds {
+                    self.execs.keep_terminal(client, exec, master);
+                }
+                return Wish::Nothing;
+            }
+            Verb::ReleaseOutput { exec } => {
+                self.execs.release_output(client, exec);
                 return Wish::Nothing;
             }
         };
@@ -112,7 +122,8 @@ impl Monitor {
         if self.execs.is_full() {
             return Err((Refusal::Busy, "too many execs are under way".to_owned()));
         }
-        if exec.runtime.is_empty() || fds.len() != 2 + usize::from(exec.stdin) {
+        let promised = 2 + usize::from(exec.stdin) + usize::from(exec.keep.0);
+        if exec.runtime.is_empty() || fds.len() != promised {
             return Err((
                 Refusal::NotUnderstood,
                 "a command line and its descriptors are needed".to_owned(),

@@ -1,7 +1,7 @@
 //! Versions of the protocol, and what may differ between them.
 //!
 //! Each frame says which version it is in. A program understands every version from [`Version::OLDEST`] to
-//! [`Version::CURRENT`], which are this build's and the one before; a monitor answers in the version it was asked
+//! [`Version::CURRENT`], which are this build's and the two before; a monitor answers in the version it was asked
 //! in, and the daemon asks in the newest that both understand. So a version changes only as follows:
 //!
 //! * A message, or an alternative of a choice, may gain fields **at its end**, each a [`Since`] of the new version.
@@ -12,7 +12,7 @@
 //!   longer used stays in its place. The magic byte, the byte of the version and the number that a request and its
 //!   answers begin with are the same in all versions for ever.
 //!
-//! A new version is [`Version::CURRENT`] plus one, [`Version::OLDEST`] follows it one behind, and its frames are added
+//! A new version is [`Version::CURRENT`] plus one, [`Version::OLDEST`] follows it two behind, and its frames are added
 //! to `tests/frames`, where those of older versions stay as they are.
 
 use super::{Decoder, Encoder, Wire, WireError};
@@ -23,7 +23,7 @@ pub struct Version(u8);
 
 impl Version {
     /// What this build speaks with its like.
-    pub const CURRENT: Self = Self(2);
+    pub const CURRENT: Self = Self(3);
     /// The oldest that it understands.
     pub const OLDEST: Self = Self(1);
 

@@ -210,6 +210,7 @@ impl Bundle {
             timeout: Some(PATIENCE),
             output_cap: ExecRequest::OUTPUT_CAP,
             drain: ExecRequest::DRAIN,
+            leaving: Default::default(),
         }
     }
 

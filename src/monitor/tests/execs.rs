@@ -208,6 +208,8 @@ async fn input_can_be_given() {
             stdin: Some(stdin),
             stdout,
             stderr,
+            kept: Vec::new(),
+            leaving: Default::default(),
         })
         .await
         .unwrap();

@@ -60,7 +60,7 @@ async fn a_monitor_of_this_version_says_which_program_it_is() {
     let bundle = Bundle::shell("exec sleep 1000");
     let created = bundle.create().await;
     let known = |about: &About| {
-        about.program.as_deref() == Some(env!("CARGO_PKG_VERSION")) && about.protocol == 2
+        about.program.as_deref() == Some(env!("CARGO_PKG_VERSION")) && about.protocol == 3
     };
     assert!(known(created.monitor.about()), "{created:?}");
     created.monitor.close();
@@ -128,5 +128,5 @@ async fn a_monitor_that_only_closes_the_connection_is_asked_again_in_its_version
     assert_eq!((end.status, end.finished_at), (ExitStatus::Code(7), 5));
     let heard = old.join().unwrap();
     let versions: Vec<u8> = heard.iter().map(|frame| frame[1]).collect();
-    assert_eq!(versions, [2, 1, 1, 1], "{heard:?}");
+    assert_eq!(versions, [3, 2, 1, 1, 1], "{heard:?}");
 }
