@@ -95,8 +95,8 @@ message! {
     pub struct Exec {
         /// Command line of the OCI runtime's detached `exec`; run with the bundle as working directory.
         pub runtime: Vec<OsString>,
-        /// File the runtime writes the process's number to. The monitor removes it, before and after, and after also the
-        /// one beside it that ends in `.json` in place of this one's extension:
+        /// File the runtime writes the process's number to. The monitor removes it, before and after (and after it also
+        /// the one beside it that has `json` for this one's extension):
         /// while the exec lasts it is the only trace of a process whose runtime did not end.
         pub pid_file: PathBuf,
         /// How long it may take, all in all.
