@@ -33,12 +33,20 @@ impl Metadata {
         128 + xattrs.sum::<usize>()
     }
 
-    /// Sets everything on an open file or directory that root has just made. Returns how many
-    /// attributes the file system has no place for.
+    /// Sets everything on an open file or directory that root has just made, as far as it was not made so. Returns how
+    /// many attributes the file system has no place for.
     pub(crate) fn set(&self, fd: BorrowedFd<'_>) -> Result<usize, Failed> {
-        self.set_owner(fd)?;
+        // To look costs next to nothing, while each change is a write to the journal.
+        let made = rustix::fs::fstat(fd).map_err(|e| ("look at it", e))?;
+        let owned = (made.st_uid, made.st_gid) == (self.uid, self.gid);
+        if !owned {
+            self.set_owner(fd)?;
+        }
         // A change of owner takes setuid bits and capabilities away, so they follow it.
-        rustix::fs::fchmod(fd, Mode::from_raw_mode(self.mode)).map_err(|e| ("set the mode", e))?;
+        if !owned || made.st_mode & 0o7777 != self.mode {
+            let mode = Mode::from_raw_mode(self.mode);
+            rustix::fs::fchmod(fd, mode).map_err(|e| ("set the mode", e))?;
+        }
         let dropped = self.set_xattrs(|name, value| {
             rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty())
         })?;

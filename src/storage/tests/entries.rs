@@ -76,6 +76,39 @@ fn every_kind_of_entry() {
 }
 
 #[test]
+fn files_are_what_their_entries_say_whatever_the_kernel_makes_of_new_ones() {
+    let f = Fixture::new();
+    // A directory whose files would get another group.
+    let staging = f.storage().inner.layout.staging();
+    std::os::unix::fs::chown(&staging, None, Some(7)).unwrap();
+    std::fs::set_permissions(&staging, std::fs::Permissions::from_mode(0o2700)).unwrap();
+    let modes = [
+        0, 0o400, 0o644, 0o666, 0o777, 0o1644, 0o2755, 0o4755, 0o6711,
+    ];
+    let owners = [(0, 0), (0, 7), (3, 0), (1000, 1000)];
+    let each = || {
+        modes
+            .into_iter()
+            .flat_map(|mode| owners.map(|owner| (mode, owner)))
+    };
+    let name = |mode, (uid, gid)| format!("{mode:o}-{uid}-{gid}");
+    let archive = each().fold(Archive::new(), |archive, (mode, (uid, gid))| {
+        archive
+            .mode(mode)
+            .owner(uid, gid)
+            .file(&name(mode, (uid, gid)), "x")
+    });
+    let top = f.layer(archive);
+    for (mode, (uid, gid)) in each() {
+        let name = name(mode, (uid, gid));
+        let made = top.join(&name).metadata().unwrap();
+        let seen = (made.mode() & 0o7777, made.uid().into(), made.gid().into());
+        assert_eq!(seen, (mode, uid, gid), "{name}");
+        assert_eq!(made.mtime(), 1_600_000_000, "{name}");
+    }
+}
+
+#[test]
 fn attributes_that_steer_overlay_are_dropped() {
     let f = Fixture::new();
     let top = f.layer(

@@ -26,9 +26,11 @@ impl Unpacker<'_> {
         let parent = self.reach(path.parent(), path.as_path())?;
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // Mostly what it is to be in the end, so that it need not be changed.
+        let made_with = Mode::from_raw_mode(entry.mode & 0o777);
         let fd = self
             .replacing(&parent, path.name(), |dir, name| {
-                rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
+                rustix::fs::openat(dir, name, flags, made_with)
             })
             .map_err(at(path.as_path(), "create the file"))?;
         let written = match &entry.sparse {
