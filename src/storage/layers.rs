@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
+use super::ahead;
 use super::compression::{self, Compression};
 use super::digest::{ChainId, DiffId};
 use super::error::StorageError;
@@ -116,10 +117,18 @@ impl Storage {
         let limits = self.inner.limits;
         let tail = |e| unpack(UnpackError::Tail(e));
         let stream = compression::decompress(blob, compression).map_err(tail)?;
-        let mut archive = TarReader::new(HashedStream::new(stream, limits.bytes));
-        let unpacked = unpack::unpack(&mut archive, diff.as_fd(), attic.as_fd(), limits)
-            .map_err(|e| unpack(clarify(e)))?;
-        let (found, _) = archive.into_inner().finish().map_err(tail)?;
+        let stream = HashedStream::new(stream, limits.bytes);
+        let (unpacked, found) = ahead::read(stream, |blocks| {
+            let mut archive = TarReader::new(&mut *blocks);
+            let unpacked = unpack::unpack(&mut archive, diff.as_fd(), attic.as_fd(), limits)
+                .map_err(|e| unpack(clarify(e)))?;
+            blocks.finish().map_err(tail)?;
+            Ok(unpacked)
+        })
+        .map_err(tail)?;
+        let unpacked = unpacked?;
+        // It was read to its end, so there is one.
+        let found = found.ok_or_else(|| tail(ahead::broken_off()))?;
         if found != expect {
             return Err(StorageError::WrongDiffId {
                 chain,

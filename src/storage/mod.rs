@@ -8,6 +8,7 @@
 //!
 //! A container's root file system is an overlay mount of its layers and a directory of its own.
 
+mod ahead;
 pub mod compression;
 pub mod digest;
 pub mod entry;

@@ -1,20 +1,14 @@
 //! The uncompressed bytes of a layer, hashed and counted as they pass.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
 
 use super::digest::DiffId;
 
-/// Bytes decompressed, hashed and offered for writing at a time.
-const BUFFER: usize = 256 * 1024;
-
 /// Hashes every byte of `inner` once, and refuses to give more than a limit.
 pub(crate) struct HashedStream<R> {
     inner: R,
-    buffer: Box<[u8]>,
-    at: usize,
-    end: usize,
     hash: Sha256,
     total: u64,
     limit: u64,
@@ -29,63 +23,36 @@ impl<R: Read> HashedStream<R> {
     pub(crate) fn new(inner: R, limit: u64) -> Self {
         Self {
             inner,
-            buffer: vec![0; BUFFER].into_boxed_slice(),
-            at: 0,
-            end: 0,
             hash: Sha256::new(),
             total: 0,
             limit,
         }
     }
 
-    /// Reads what is left and returns the digest and the length of everything.
-    pub(crate) fn finish(mut self) -> io::Result<(DiffId, u64)> {
-        loop {
-            let left = self.fill_buf()?.len();
-            if left == 0 {
-                break;
+    /// Fills a buffer, as far as there is something; nothing is at the end. Decompressors give little at a time, and a
+    /// full buffer makes for large writes.
+    pub(crate) fn read_block(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut end = 0;
+        while end < buffer.len() {
+            match self.inner.read(&mut buffer[end..]) {
+                Ok(0) => break,
+                Ok(n) => end += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
             }
-            self.consume(left);
         }
+        self.hash.update(&buffer[..end]);
+        self.total += end as u64;
+        if self.total > self.limit {
+            return Err(io::Error::other(StreamTooLarge(self.limit)));
+        }
+        Ok(end)
+    }
+
+    /// The digest of everything that was read.
+    pub(crate) fn finish(self) -> DiffId {
         let digest: [u8; 32] = self.hash.finalize().into();
-        Ok((DiffId::from_bytes(digest), self.total))
-    }
-}
-
-impl<R: Read> BufRead for HashedStream<R> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.at == self.end {
-            (self.at, self.end) = (0, 0);
-            // Decompressors give little at a time; a full buffer makes for large writes.
-            while self.end < self.buffer.len() {
-                match self.inner.read(&mut self.buffer[self.end..]) {
-                    Ok(0) => break,
-                    Ok(n) => self.end += n,
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    Err(e) => return Err(e),
-                }
-            }
-            self.hash.update(&self.buffer[..self.end]);
-            self.total += self.end as u64;
-            if self.total > self.limit {
-                return Err(io::Error::other(StreamTooLarge(self.limit)));
-            }
-        }
-        Ok(&self.buffer[self.at..self.end])
-    }
-
-    fn consume(&mut self, n: usize) {
-        self.at = (self.at + n).min(self.end);
-    }
-}
-
-impl<R: Read> Read for HashedStream<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let have = self.fill_buf()?;
-        let n = have.len().min(out.len());
-        out[..n].copy_from_slice(&have[..n]);
-        self.consume(n);
-        Ok(n)
+        DiffId::from_bytes(digest)
     }
 }
 
@@ -94,24 +61,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hashes_what_was_read_and_what_was_not() {
-        let data = vec![3u8; BUFFER * 2 + 17];
-        let mut stream = HashedStream::new(&data[..], u64::MAX);
-        let mut first = [0; 100];
-        stream.read_exact(&mut first).unwrap();
-        let (digest, total) = stream.finish().unwrap();
+    fn hashes_what_it_gives() {
+        let data = vec![3u8; 1000];
+        let mut stream = HashedStream::new(&data[..], 1000);
+        let mut block = [0; 300];
+        for expect in [300, 300, 300, 100, 0, 0] {
+            assert_eq!(stream.read_block(&mut block).unwrap(), expect);
+        }
         let expect: [u8; 32] = Sha256::digest(&data).into();
-        assert_eq!(
-            (digest, total),
-            (DiffId::from_bytes(expect), data.len() as u64)
-        );
+        assert_eq!(stream.finish(), DiffId::from_bytes(expect));
     }
 
     #[test]
     fn stops_at_its_limit() {
-        let e = HashedStream::new(io::repeat(0), 1 << 20)
-            .finish()
-            .unwrap_err();
-        assert!(e.to_string().contains("1048576"), "{e}");
+        let mut stream = HashedStream::new(io::repeat(0), 999);
+        assert_eq!(stream.read_block(&mut [0; 999]).unwrap(), 999);
+        let e = stream.read_block(&mut [0; 1]).unwrap_err();
+        assert!(e.to_string().contains("999"), "{e}");
     }
 }

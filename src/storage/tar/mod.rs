@@ -114,11 +114,6 @@ impl<R: BufRead> TarReader<R> {
         }
     }
 
-    /// The stream, to read what follows the archive.
-    pub(crate) fn into_inner(self) -> R {
-        self.inner
-    }
-
     /// The next entry, or none at the end of the archive.
     pub(crate) fn next(&mut self) -> Result<Option<Entry>, TarError> {
         self.skip(self.data + self.padding)?;
