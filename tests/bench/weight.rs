@@ -1,6 +1,9 @@
 //! What a subject weighs: memory of the daemon and of its monitors, processor time of all it does.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use super::{
     client::Pod,
@@ -48,20 +51,21 @@ pub(crate) fn after_pulls(subject: &Subject, sheet: &mut Sheet<'_>) {
 /// Milliseconds of processor time that daemon, monitors, runtimes, plugins and pods have used so far.
 pub(crate) fn processor_time(subject: &Subject) -> Option<f64> {
     let group = subject.cgroup.as_ref()?.to_str()?;
-    let mut used = None;
-    for dir in cgroup_directories(group) {
-        let read = |file: &str| std::fs::read_to_string(dir.join(file)).ok();
-        // One of the two, by the kernel's version of cgroups.
-        let v1 = read("cpuacct.usage").and_then(|text| text.trim().parse::<f64>().ok());
-        let v2 = read("cpu.stat").and_then(|text| {
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix("usage_usec "));
-            line.and_then(|n| n.parse::<f64>().ok())
-        });
-        used = used.or(v1.map(|ns| ns / 1e6)).or(v2.map(|us| us / 1000.0));
+    let dirs = cgroup_directories(group);
+    let files = |name: &str| {
+        let read = |dir: &PathBuf| std::fs::read_to_string(dir.join(name)).ok();
+        dirs.iter().filter_map(read).collect::<Vec<_>>()
+    };
+    // Where both versions of cgroups are mounted, the second has some of the processes only.
+    let v1 = files("cpuacct.usage");
+    if let Some(text) = v1.first() {
+        return text.trim().parse::<f64>().ok().map(|ns| ns / 1e6);
     }
-    used
+    files("cpu.stat").iter().find_map(|text| {
+        let mut lines = text.lines();
+        let used = lines.find_map(|line| line.strip_prefix("usage_usec "))?;
+        used.parse::<f64>().ok().map(|us| us / 1000.0)
+    })
 }
 
 /// The processes of its cgroup that are neither the daemon nor in pods.
