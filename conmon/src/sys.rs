@@ -63,7 +63,8 @@ pub(crate) fn close_inherited() -> io::Result<()> {
 pub(crate) fn take_signals() -> io::Result<OwnedFd> {
     let mut all = MaybeUninit::uninit();
     let mut child = MaybeUninit::uninit();
-    // SAFETY: each set is initialised by the call that first takes it; the numbers are signals.
+    // SAFETY: each set is initialised by the call that first takes it; the numbers are signals. To the kernel zeros are
+    // the default action, and its sets of signals have 8 bytes.
     unsafe {
         for signal in 1..=64 {
             // An inherited "ignore" would be inherited by the container too. Two cannot be changed, and
@@ -71,6 +72,12 @@ pub(crate) fn take_signals() -> io::Result<OwnedFd> {
             if signal != libc::SIGPIPE {
                 libc::signal(signal, libc::SIG_DFL);
             }
+        }
+        // The C library keeps two for itself, and changes them for nobody.
+        let default = [0u64; 8];
+        for signal in [32, 33] {
+            let (new, old) = (default.as_ptr(), ptr::null::<u64>());
+            libc::syscall(libc::SYS_rt_sigaction, signal, new, old, 8);
         }
         libc::sigfillset(all.as_mut_ptr());
         for fault in [
