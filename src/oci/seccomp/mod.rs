@@ -14,11 +14,18 @@ use super::capability::CapSet;
 use crate::container::spec::Seccomp;
 
 mod default;
+mod filters;
 mod groups;
 mod profile;
+mod program;
+#[cfg(test)]
+mod program_tests;
+mod unknown;
 
 pub use default::runtime_default;
+pub use filters::Filters;
 pub use profile::{Profile, ProfileError};
+pub use program::{Newer, Program, ProgramError};
 
 /// Largest profile that is read.
 const FILE_CAP: u64 = 1 << 20;
