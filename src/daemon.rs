@@ -35,6 +35,7 @@ use crate::{
         capability::UnknownCapability,
         handler::HandlerError,
         node::{Node, NodeError},
+        seccomp::Filters,
     },
     pod::{Pods, Recovered},
     services::Services,
@@ -226,6 +227,7 @@ async fn assemble(config: &Config) -> Result<Services, DaemonError> {
         boot_id: boot_id(),
         looks: Looks::default(),
         leaving: CancellationToken::new(),
+        filters: Filters::default(),
     })
 }
 

@@ -27,6 +27,7 @@ use crate::{
         Handler, Handlers,
         cgroup::{CgroupError, Driver, Parent},
         node::Node,
+        seccomp::Filters,
         spec::Defaults,
     },
     pod::{
@@ -66,6 +67,8 @@ pub struct Services {
     pub boot_id: String,
     /// Cancelled when the daemon begins to end: what it lets go of from then on is to outlive it.
     pub leaving: CancellationToken,
+    /// System call filters that were compiled for execs.
+    pub filters: Filters,
 }
 
 /// Choices of the configuration that pods and containers are made by.

@@ -83,6 +83,11 @@ choice! {
             /// Number of the request that began it.
             exec: u64,
         },
+        /// Runs a process in the container without the OCI runtime. Answers as to [`Verb::Exec`]. Since version 3.
+        Run = 10 {
+            /// What to run.
+            run: Box<Run>,
+        },
     }
 }
 
@@ -106,6 +111,116 @@ message! {
         /// How many descriptors are sent that the output can be read from. With at least one the process goes on
         /// when the connection breaks, and what it writes is read from them and dropped; without, it is killed then.
         pub keep: Since<3, u8>,
+    }
+}
+
+message! {
+    /// A process to run in the container, told in full: what a runtime would find out is found out by whoever asks.
+    ///
+    /// Descriptors travel with the request: those of its streams, then the system call filter where there is one.
+    pub struct Run {
+        /// What to run. A name without a slash is looked for in the `PATH` of `env`.
+        pub args: Vec<OsString>,
+        /// The whole environment.
+        pub env: Vec<OsString>,
+        /// Where it starts, in the container.
+        pub cwd: PathBuf,
+        /// Who it is.
+        pub user: User,
+        /// What it may do.
+        pub capabilities: Capabilities,
+        /// It can gain no privileges.
+        pub no_new_privs: bool,
+        /// Limits that it does not inherit.
+        pub rlimits: Vec<Rlimit>,
+        /// Preference of the OOM killer; the daemon's where there is none.
+        pub oom_score_adj: Option<i32>,
+        /// AppArmor profile.
+        pub apparmor: Option<OsString>,
+        /// SELinux label.
+        pub selinux: Option<OsString>,
+        /// Name of the session key ring it joins.
+        pub keyring: OsString,
+        /// Directories of the cgroups it joins, one for each hierarchy.
+        pub cgroups: Vec<PathBuf>,
+        /// The system call filter, whose program is read from a descriptor.
+        pub filter: Option<Filter>,
+        /// Standard input, output and error.
+        pub streams: Streams,
+        /// How long it may take, all in all.
+        pub timeout_ms: Option<u64>,
+    }
+}
+
+message! {
+    /// Whose process one is, in numbers of the container's user namespace.
+    pub struct User {
+        /// User.
+        pub uid: u32,
+        /// Group.
+        pub gid: u32,
+        /// Further groups.
+        pub groups: Vec<u32>,
+        /// Mask of modes of new files; the monitor's where there is none.
+        pub umask: Option<u32>,
+    }
+}
+
+message! {
+    /// The capability sets, a bit for each capability.
+    pub struct Capabilities {
+        /// Those it can ever have.
+        pub bounding: u64,
+        /// Those in use.
+        pub effective: u64,
+        /// Those it may use.
+        pub permitted: u64,
+        /// Those that programs of certain files keep.
+        pub inheritable: u64,
+        /// Those that every program keeps.
+        pub ambient: u64,
+    }
+}
+
+message! {
+    /// A limit.
+    pub struct Rlimit {
+        /// Of what, as the kernel numbers it.
+        pub resource: u32,
+        /// The one in force.
+        pub soft: u64,
+        /// The most that it can be set to.
+        pub hard: u64,
+    }
+}
+
+message! {
+    /// A system call filter: a classic BPF program of at most [`MAX_FILTER`] bytes.
+    pub struct Filter {
+        /// Flags of `seccomp(2)`.
+        pub flags: u32,
+    }
+}
+
+/// Longest program of a filter in bytes, which is the kernel's own limit.
+pub const MAX_FILTER: usize = 4096 * 8;
+
+choice! {
+    /// Streams of a process.
+    pub enum Streams {
+        /// Descriptors that are sent: as with [`Exec`].
+        Pipes = 0 {
+            /// As in [`Exec::stdin`].
+            stdin: bool,
+            /// As in [`Exec::keep`].
+            keep: u8,
+        },
+        /// A terminal of the container's, whose master is sent to a socket as runtimes do it. It is kept as with
+        /// [`Verb::KeepTerminal`].
+        Terminal = 1 {
+            /// The socket; a name without a directory lies in the bundle.
+            console: PathBuf,
+        },
     }
 }
 
@@ -255,6 +370,54 @@ choice! {
         },
         /// The runtime succeeded and left no process of ours.
         NoProcess = 5,
+        /// The monitor could not start it by itself. Only told of [`Verb::Run`].
+        NotStarted = 6 {
+            /// What failed.
+            step: Step,
+            /// The system's error number; 0 where there is none.
+            errno: i32,
+            /// Which directory of its `PATH` the program is in, counted from one; 0 where it was not looked for.
+            place: u16,
+        },
+    }
+}
+
+choice! {
+    /// Steps of starting a process in a container.
+    #[derive(Copy)]
+    pub enum Step {
+        /// Making a process, or the channel to it.
+        Fork = 0,
+        /// Joining a cgroup.
+        Cgroup = 1,
+        /// Joining the namespaces.
+        Namespaces = 2,
+        /// Making the terminal.
+        Terminal = 3,
+        /// Connecting the streams.
+        Streams = 4,
+        /// Setting the limits.
+        Limits = 5,
+        /// Going to the working directory.
+        Directory = 6,
+        /// The working directory is not below the container's root.
+        Outside = 7,
+        /// Becoming the user.
+        User = 8,
+        /// Setting the capabilities.
+        Capabilities = 9,
+        /// Asking for a label of a security module.
+        Label = 10,
+        /// Setting the system call filter.
+        Filter = 11,
+        /// Finding the program: it is in no directory of the `PATH`.
+        Find = 12,
+        /// Looking at the program by the path given.
+        Look = 13,
+        /// Running the program, which is there.
+        Program = 14,
+        /// It ended before it ran the program, and did not say why.
+        Lost = 15,
     }
 }
 

@@ -1,6 +1,8 @@
 //! The system calls that need care, behind safe functions.
 #![allow(unsafe_code)]
 
+pub(crate) mod entry;
+
 use std::{
     ffi::c_int,
     io,

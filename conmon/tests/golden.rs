@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt::Debug, path::PathBuf};
 
 use corten_conmon::{
     config::{Config, LogConfig, Stdin, StdioOwner},
-    ctl::{Answer, CreateFailure, Exec, ExecEnd, Phase, Refusal, Reply, Request, Stage, Verb},
+    ctl::{
+        Answer, Capabilities, CreateFailure, Exec, ExecEnd, Filter, Phase, Refusal, Reply, Request,
+        Rlimit, Run, Stage, Step, Streams, User, Verb,
+    },
     record::{ExitRecord, ExitStatus},
     wire::{self, Since, Version, Wire},
 };
@@ -73,6 +76,18 @@ fn requests(version: Version) -> Vec<(&'static str, Request)> {
     let since_version_3 = [
         ("keep-terminal", Verb::KeepTerminal { exec: 1 << 40 }),
         ("release-output", Verb::ReleaseOutput { exec: 1 << 40 }),
+        (
+            "run",
+            Verb::Run {
+                run: Box::new(run()),
+            },
+        ),
+        (
+            "run-least",
+            Verb::Run {
+                run: Box::new(least_run()),
+            },
+        ),
     ];
     let later = since_version_3
         .into_iter()
@@ -84,7 +99,62 @@ fn requests(version: Version) -> Vec<(&'static str, Request)> {
         .collect()
 }
 
-fn answers() -> Vec<(&'static str, Answer)> {
+fn run() -> Run {
+    Run {
+        args: vec!["sh".into(), "-c".into(), "é".into()],
+        env: vec!["PATH=/bin".into(), "HOME=/".into()],
+        cwd: "/srv".into(),
+        user: User {
+            uid: 1000,
+            gid: 4_294_967_294,
+            groups: vec![5, 6],
+            umask: Some(0o22),
+        },
+        capabilities: Capabilities {
+            bounding: 1 << 40,
+            effective: 1,
+            permitted: 2,
+            inheritable: 4,
+            ambient: 8,
+        },
+        no_new_privs: true,
+        rlimits: vec![Rlimit {
+            resource: 7,
+            soft: 1024,
+            hard: u64::MAX,
+        }],
+        oom_score_adj: Some(-998),
+        apparmor: Some("profile".into()),
+        selinux: Some("system_u:system_r:container_t:s0:c1,c2".into()),
+        keyring: "_ses.a".into(),
+        cgroups: vec!["/sys/fs/cgroup/pods/a".into()],
+        filter: Some(Filter { flags: 6 }),
+        streams: Streams::Pipes {
+            stdin: true,
+            keep: 2,
+        },
+        timeout_ms: Some(1500),
+    }
+}
+
+fn least_run() -> Run {
+    Run {
+        rlimits: Vec::new(),
+        oom_score_adj: None,
+        apparmor: None,
+        selinux: None,
+        cgroups: Vec::new(),
+        filter: None,
+        streams: Streams::Terminal {
+            console: "exec-a.sock".into(),
+        },
+        timeout_ms: None,
+        ..run()
+    }
+}
+
+/// Those that a version has: no other is sent in it.
+fn answers(version: Version) -> Vec<(&'static str, Answer)> {
     let record = ExitRecord {
         status: ExitStatus::Signal { signal: 9 },
         oom_killed: true,
@@ -135,8 +205,18 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ),
         ("exited", Reply::Exited { record }),
     ];
+    let not_started = ExecEnd::NotStarted {
+        step: Step::Program,
+        errno: 8,
+        place: 3,
+    };
+    let since_version_3 = [("exec-not-started", ended(not_started))];
+    let later = since_version_3
+        .into_iter()
+        .filter(|_| version.number() >= 3);
     replies
         .into_iter()
+        .chain(later)
         .map(|(name, reply)| (name, Answer { id: 7, reply }))
         .collect()
 }
@@ -232,7 +312,7 @@ fn every_message_is_in_every_version_as_it_always_was() {
             let read = request_in(version, &request);
             is_kept(&mut frames, name, version, &request, &read);
         }
-        for (name, answer) in answers() {
+        for (name, answer) in answers(version) {
             let read = answer_in(version, &answer);
             is_kept(&mut frames, name, version, &answer, &read);
         }

@@ -4,7 +4,10 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
 
 use corten_conmon::{
     config::{Config, LogConfig, Stdin, StdioOwner},
-    ctl::{Answer, CreateFailure, Exec, ExecEnd, Phase, Refusal, Reply, Request, Stage, Verb},
+    ctl::{
+        Answer, Capabilities, CreateFailure, Exec, ExecEnd, Filter, Phase, Refusal, Reply, Request,
+        Rlimit, Run, Stage, Step, Streams, User, Verb,
+    },
     record::{ExitRecord, ExitStatus},
     wire::{self, MAX_FRAME, MAX_ITEMS, Since, Version, Wire, WireError},
 };
@@ -91,7 +94,71 @@ fn request() -> impl Strategy<Value = Request> {
             keep: Since(keep),
         },
     });
+    let user = (
+        any::<(u32, u32)>(),
+        vec(any::<u32>(), 0..9),
+        option::of(any::<u32>()),
+    )
+        .prop_map(|((uid, gid), groups, umask)| User {
+            uid,
+            gid,
+            groups,
+            umask,
+        });
+    let capabilities = any::<(u64, u64, u64, u64, u64)>().prop_map(|sets| Capabilities {
+        bounding: sets.0,
+        effective: sets.1,
+        permitted: sets.2,
+        inheritable: sets.3,
+        ambient: sets.4,
+    });
+    let rlimits = vec(any::<(u32, u64, u64)>(), 0..5).prop_map(|all| {
+        all.into_iter()
+            .map(|(resource, soft, hard)| Rlimit {
+                resource,
+                soft,
+                hard,
+            })
+            .collect()
+    });
+    let streams = prop_oneof![
+        any::<(bool, u8)>().prop_map(|(stdin, keep)| Streams::Pipes { stdin, keep }),
+        path().prop_map(|console| Streams::Terminal { console }),
+    ];
+    let what = (vec(os(), 0..9), vec(os(), 0..9), path(), user, os());
+    let may = (
+        capabilities,
+        any::<bool>(),
+        rlimits,
+        option::of(any::<i32>()),
+    );
+    let place = (
+        option::of(os()),
+        option::of(os()),
+        vec(path(), 0..9),
+        option::of(any::<u32>()),
+        streams,
+        option::of(any::<u64>()),
+    );
+    let run = (what, may, place).prop_map(|(what, may, place)| Run {
+        args: what.0,
+        env: what.1,
+        cwd: what.2,
+        user: what.3,
+        keyring: what.4,
+        capabilities: may.0,
+        no_new_privs: may.1,
+        rlimits: may.2,
+        oom_score_adj: may.3,
+        apparmor: place.0,
+        selinux: place.1,
+        cgroups: place.2,
+        filter: place.3.map(|flags| Filter { flags }),
+        streams: place.4,
+        timeout_ms: place.5,
+    });
     let verb = prop_oneof![
+        run.prop_map(|run| Verb::Run { run: Box::new(run) }),
         Just(Verb::Hello),
         Just(Verb::State),
         Just(Verb::Subscribe),
@@ -149,6 +216,11 @@ fn answer() -> impl Strategy<Value = Answer> {
         Just(ExecEnd::TimedOut),
         status().prop_map(|status| ExecEnd::RuntimeFailed { status }),
         any::<i32>().prop_map(|errno| ExecEnd::NoRuntime { errno }),
+        any::<(i32, u16)>().prop_map(|(errno, place)| ExecEnd::NotStarted {
+            step: Step::Cgroup,
+            errno,
+            place
+        }),
     ];
     let phase = prop_oneof![
         Just(Phase::Creating),

@@ -19,7 +19,7 @@ pub use runtime::{Runtime, Runtimes};
 pub use sources::{Loaded, Sources};
 pub use table::OptionSpec;
 pub use types::{
-    Capability, CgroupManager, DeviceSpec, IpAddress, LogFilter, LogFormat, Program, Rlimit, Size,
-    UnixAddress,
+    Capability, CgroupManager, DeviceSpec, ExecBy, IpAddress, LogFilter, LogFormat, Program,
+    Rlimit, Size, UnixAddress,
 };
 pub use value::{format_duration, parse_duration};

@@ -6,7 +6,7 @@ use toml::Value;
 
 use super::{
     table::options,
-    types::Program,
+    types::{ExecBy, Program},
     value::{Setting, Shape},
 };
 
@@ -29,6 +29,10 @@ options! {
 
         /// Privileged containers get no devices of the host.
         privileged_without_host_devices: bool = false, "" "";
+
+        /// Who runs further processes in its containers: "auto" has the container's monitor do it where the
+        /// runtime is runc, crun or youki, whose containers are plain processes; "runtime" always the runtime.
+        exec: ExecBy = ExecBy::Auto, "" "";
     }
 }
 

@@ -208,6 +208,15 @@ pub enum CgroupManager {
     Systemd,
 }
 
+/// Who runs execs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecBy {
+    /// The container's monitor where it can, else the runtime.
+    Auto,
+    /// The runtime.
+    Runtime,
+}
+
 /// How log lines of the daemon look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -237,6 +246,7 @@ macro_rules! words {
 }
 
 words!(CgroupManager: Cgroupfs = "cgroupfs", Systemd = "systemd");
+words!(ExecBy: Auto = "auto", Runtime = "runtime");
 words!(LogFormat: Text = "text", Json = "json");
 
 /// What the daemon logs: a level, or directives like `info,corten::network=debug`.
@@ -457,6 +467,7 @@ text_setting!(
     UnixAddress: "an address in quotes, like \"unix:///run/corten/corten.sock\"",
     Program: "a program's name or path in quotes",
     CgroupManager: "\"cgroupfs\" or \"systemd\"",
+    ExecBy: "\"auto\" or \"runtime\"",
     LogFormat: "\"text\" or \"json\"",
     LogFilter: "a level in quotes, like \"info\"",
     Rlimit: "a limit in quotes, like \"nofile=1024:4096\"",

@@ -1,9 +1,9 @@
 //! Running a further process in a container, to its end.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     fs,
-    io::Write,
+    io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,9 +15,16 @@ use oci_spec::runtime::{Process, Spec};
 use super::{LiveContainer, create, error::ContainerError, remove::failed};
 use crate::{
     id::Id,
-    monitor::{ExecRequest, ExecResult, MonitorError},
-    oci::{command, message, spec},
+    monitor::{self, ExecRequest, ExecResult, MonitorError, RemovedFile, Step, Streams, Way},
+    oci::{
+        Handler, command,
+        handler::Plain,
+        message,
+        seccomp::{Newer, ProgramError},
+        spec::{self, Unfit},
+    },
     services::Services,
+    sys::membership,
 };
 
 /// How long an end may take to be known once a process could not be run for it.
@@ -29,13 +36,9 @@ const PREFIX: &str = "exec-";
 /// A process that is ready to be run.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    /// Command line of the OCI runtime.
-    pub(crate) runtime_argv: Vec<OsString>,
-    /// The process as a file, which is there, and which whoever has this removes.
-    pub(crate) process_json: PathBuf,
-    /// File the runtime writes the process's number to.
-    pub(crate) pid_file: PathBuf,
-    /// Socket the runtime sends a terminal to, where one was asked for.
+    /// How.
+    pub(crate) way: Way,
+    /// Socket that a terminal is sent to, where one was asked for.
     pub(crate) console: PathBuf,
 }
 
@@ -50,9 +53,7 @@ pub async fn exec_sync(
     let done = live
         .monitor
         .exec(ExecRequest {
-            runtime_argv: prepared.runtime_argv,
-            process_json: prepared.process_json,
-            pid_file: prepared.pid_file,
+            way: prepared.way,
             timeout,
             output_cap: usize::try_from(services.settings.exec_output_max).unwrap_or(usize::MAX),
             drain: ExecRequest::DRAIN,
@@ -79,6 +80,10 @@ async fn has_ended(live: &LiveContainer, error: &MonitorError) -> bool {
         MonitorError::ExecRuntime { stderr, .. } => {
             message::meaning(stderr) != message::Meaning::NoCommand
         }
+        MonitorError::ExecStart { step, .. } => !matches!(
+            step,
+            Step::Find | Step::Look | Step::Program | Step::Directory | Step::Outside
+        ),
         MonitorError::ExecNoProcess | MonitorError::Refused { .. } => true,
         _ => false,
     };
@@ -97,32 +102,132 @@ pub(crate) async fn prepare(
 ) -> Result<Prepared, ContainerError> {
     live.check_running()?;
     let handler = services.handler(&live.handler)?;
+    let (services, live) = (services.clone(), live.clone());
+    tokio::task::spawn_blocking(move || prepare_now(&services, &live, &handler, &command, tty))
+        .await
+        .map_err(|e| ContainerError::Panicked(e.to_string()))?
+}
+
+fn prepare_now(
+    services: &Services,
+    live: &LiveContainer,
+    handler: &Handler,
+    command: &[String],
+    tty: bool,
+) -> Result<Prepared, ContainerError> {
     let bundle = services.layout.bundle(&live.id);
     // The names are the execs' own, so that any number can run at a time.
     let exec = Id::random();
     let name = |kind: &str| format!("{PREFIX}{}.{kind}", &exec.as_str()[..16]);
-    let process_json = bundle.join(name("json"));
-    let pid_file = bundle.join(name("pid"));
     // Relative to the bundle, where the runtime runs: the path of a socket has room for 107 bytes only.
     let console = PathBuf::from(name("sock"));
-    let runtime_argv = handler.exec_command(&command::Exec {
-        id: &live.id,
-        process: &process_json,
-        pid_file: &pid_file,
-        console_socket: tty.then_some(console.as_path()),
-        log: Path::new("/dev/stderr"),
-    });
-    {
-        let (bundle, process_json) = (bundle.clone(), process_json.clone());
-        tokio::task::spawn_blocking(move || write_process(&bundle, &process_json, command, tty))
-            .await
-            .map_err(|e| ContainerError::Panicked(e.to_string()))??;
-    }
+    let spec = read_spec(&bundle)?;
+    let process = spec::exec_process(&spec, command, tty).map_err(ContainerError::Spec)?;
+    let streams = match tty {
+        true => Streams::Terminal {
+            console: console.clone(),
+        },
+        false => Streams::Pipes {
+            stdin: false,
+            keep: 0,
+        },
+    };
+    let way = match own_way(services, live, handler, &spec, &process, streams) {
+        Ok(way) => way,
+        Err(NotOwn::Paused) => {
+            return Err(ContainerError::Exec(MonitorError::ExecStart {
+                step: Step::Cgroup,
+                words: "cannot exec in a paused container".to_owned(),
+            }));
+        }
+        Err(reason) => {
+            tracing::debug!(container = %live.id, %reason, "an exec is left to the runtime");
+            let process_json = bundle.join(name("json"));
+            let pid_file = bundle.join(name("pid"));
+            let argv = handler.exec_command(&command::Exec {
+                id: &live.id,
+                process: &process_json,
+                pid_file: &pid_file,
+                console_socket: tty.then_some(console.as_path()),
+                log: Path::new("/dev/stderr"),
+            });
+            Way::Runtime {
+                argv,
+                process_json: write_process(process_json, &process)?,
+                pid_file,
+            }
+        }
+    };
     Ok(Prepared {
-        runtime_argv,
-        process_json,
-        pid_file,
+        way,
         console: bundle.join(console),
+    })
+}
+
+/// Why a container's monitor does not run a process itself.
+#[derive(Debug, thiserror::Error)]
+enum NotOwn {
+    #[error("its handler is {0:?}")]
+    Handler(String),
+    #[error("its monitor speaks version {0} of the protocol")]
+    Monitor(u8),
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    #[error("its cgroups: {0}")]
+    Cgroups(#[from] io::Error),
+    #[error("it is paused")]
+    Paused,
+    #[error("its filter: {0}")]
+    Filter(#[from] ProgramError),
+    #[error("its environment is too long")]
+    Long,
+}
+
+/// How the container's monitor runs a process, if it can.
+fn own_way(
+    services: &Services,
+    live: &LiveContainer,
+    handler: &Handler,
+    spec: &Spec,
+    process: &Process,
+    streams: Streams,
+) -> Result<Way, NotOwn> {
+    let Some(plain) = handler.plain() else {
+        return Err(NotOwn::Handler(handler.name.clone()));
+    };
+    let about = live.monitor.about();
+    if about.protocol < monitor::OWN {
+        return Err(NotOwn::Monitor(about.protocol));
+    }
+    let mut run = spec::entry(&live.id, spec, process.clone(), &services.node, streams)?;
+    run.cgroups = membership::between(about.pid, live.monitor.pid())?;
+    if membership::is_frozen(&run.cgroups) {
+        return Err(NotOwn::Paused);
+    }
+    let seccomp = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.seccomp().as_ref());
+    let filter = match seccomp {
+        None => None,
+        Some(seccomp) => {
+            let newer = match plain {
+                Plain::Runc => Newer::NotThere,
+                Plain::Crun | Plain::Youki => Newer::Default,
+            };
+            let program = services.filters.program(seccomp, newer)?;
+            run.filter = Some(monitor::Filter {
+                flags: program.flags,
+            });
+            Some(program.file.try_clone()?)
+        }
+    };
+    if !monitor::can_be_told(&run) {
+        return Err(NotOwn::Long);
+    }
+    Ok(Way::Own {
+        run: Box::new(run),
+        filter,
     })
 }
 
@@ -149,29 +254,26 @@ pub(crate) fn remove_leftovers(bundle: &Path) {
     }
 }
 
-fn write_process(
-    bundle: &Path,
-    file: &Path,
-    command: Vec<String>,
-    tty: bool,
-) -> Result<(), ContainerError> {
+fn read_spec(bundle: &Path) -> Result<Spec, ContainerError> {
     let config = bundle.join("config.json");
     let text = fs::read(&config).map_err(failed("reading", &config))?;
-    let spec: Spec = serde_json::from_slice(&text).map_err(|source| ContainerError::SpecFile {
+    serde_json::from_slice(&text).map_err(|source| ContainerError::SpecFile {
         path: config,
         source,
-    })?;
-    let process: Process =
-        spec::exec_process(&spec, &command, tty).map_err(ContainerError::Spec)?;
-    let text = serde_json::to_vec(&process).map_err(|source| ContainerError::SpecFile {
-        path: file.to_owned(),
+    })
+}
+
+fn write_process(file: PathBuf, process: &Process) -> Result<RemovedFile, ContainerError> {
+    let text = serde_json::to_vec(process).map_err(|source| ContainerError::SpecFile {
+        path: file.clone(),
         source,
     })?;
     fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(file)
+        .open(&file)
         .and_then(|mut f| f.write_all(&text))
-        .map_err(failed("writing", file))
+        .map_err(failed("writing", &file))?;
+    Ok(RemovedFile::new(file))
 }

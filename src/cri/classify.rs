@@ -149,6 +149,7 @@ impl Classify for MonitorError {
             Self::Create(failure) if failure.stage == Stage::Timeout => Kind::DeadlineExceeded,
             Self::Create(failure) => of_runtime_words(&failure.text),
             Self::ExecRuntime { stderr, .. } => of_runtime_words(stderr),
+            Self::ExecStart { words, .. } => of_runtime_words(words),
             Self::Timeout { .. } => Kind::DeadlineExceeded,
             Self::Refused { .. } => Kind::FailedPrecondition,
             _ => Kind::Internal,

@@ -7,13 +7,14 @@ use std::{
 };
 
 use crate::{
-    config::{CgroupManager, Config, Rlimit},
+    config::{CgroupManager, Config, ExecBy, Rlimit},
     container::spec::{Device, Seccomp},
     oci::{
         HandlerConfig,
         capability::{CapSet, UnknownCapability},
         cgroup::Driver,
         clamp::Limit,
+        handler,
         node::{CgroupVersion, Node},
         spec::Defaults,
     },
@@ -96,6 +97,10 @@ pub(super) fn handlers(config: &Config) -> BTreeMap<String, HandlerConfig> {
                 allowed_annotations: runtime.allowed_annotations.clone(),
                 privileged_without_host_devices: runtime.privileged_without_host_devices,
                 extra_args: runtime.args.clone(),
+                exec: match runtime.exec {
+                    ExecBy::Auto => handler::ExecBy::Auto,
+                    ExecBy::Runtime => handler::ExecBy::Runtime,
+                },
                 call_timeout: config.runtime_timeout,
                 ..HandlerConfig::default()
             };

@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use corten_conmon::{
-    ctl::{CreateFailure, Refusal},
+    ctl::{CreateFailure, Refusal, Step},
     record::RecordError,
     wire::WireError,
 };
@@ -79,6 +79,14 @@ pub enum MonitorError {
         status: ExitStatus,
         /// What it wrote.
         stderr: String,
+    },
+    /// The monitor could not start the exec's process.
+    #[error("{words}")]
+    ExecStart {
+        /// How far it came.
+        step: Step,
+        /// What is wrong, in a runtime's words.
+        words: String,
     },
     /// The OCI runtime could not be run for an exec.
     #[error("cannot run the OCI runtime for an exec")]

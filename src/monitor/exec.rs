@@ -3,29 +3,63 @@
 use std::{ffi::OsString, io, os::fd::OwnedFd, path::PathBuf, time::Duration};
 
 use corten_conmon::{
-    ctl::{Exec, ExecEnd as Told, Reply, Verb},
-    wire::Since,
+    ctl::{Exec, ExecEnd as Told, Reply, Request, Run, Streams, Verb},
+    wire::{self, Since, Version},
 };
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{ExitStatus, Monitor, MonitorError, client::unexpected, link::Waiter, pipe::Reader};
+use super::{
+    ExitStatus, Monitor, MonitorError, client::unexpected, link::Waiter, pipe::Reader, words::Names,
+};
 
 pub use super::pipe::Output;
 
 /// What the monitor may take on top of an exec's timeout: to kill it and to say so.
 const MARGIN: Duration = Duration::from_secs(10);
 
+/// How a process is to be run.
+#[derive(Debug)]
+pub enum Way {
+    /// By the OCI runtime.
+    Runtime {
+        /// Command line of its `exec`, which must detach (`--detach`), write `pid_file` and read `process_json`. Its
+        /// working directory is the bundle. With a terminal it names a console socket; whoever made that receives
+        /// the terminal on it.
+        argv: Vec<OsString>,
+        /// The process as a file.
+        process_json: RemovedFile,
+        /// File the runtime writes the process's number to; the monitor removes it. One for each exec.
+        pid_file: PathBuf,
+    },
+    /// By the monitor itself, which has to speak [`OWN`] of the protocol.
+    Own {
+        /// What to run. Which descriptors are sent, and how long it may take, is said for it.
+        run: Box<Run>,
+        /// The program of its filter, where it has one.
+        filter: Option<OwnedFd>,
+    },
+}
+
+/// First version of the protocol in which a monitor runs processes itself.
+pub const OWN: u8 = 3;
+
+/// Whether a process can be told to a monitor: it is one frame.
+pub fn can_be_told(run: &Run) -> bool {
+    let request = Request {
+        id: u64::MAX,
+        verb: Verb::Run {
+            run: Box::new(run.clone()),
+        },
+    };
+    wire::frame(Version::CURRENT, &request).is_ok()
+}
+
 /// A process to run to its end, its output collected.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct ExecRequest {
-    /// Command line of the OCI runtime's `exec`, which must detach (`--detach`), write `pid_file` and read
-    /// `process_json`. Its working directory is the bundle.
-    pub runtime_argv: Vec<OsString>,
-    /// The process as a file, removed at the end.
-    pub process_json: PathBuf,
-    /// File the runtime writes the process's number to; the monitor removes it. One for each exec.
-    pub pid_file: PathBuf,
+    /// How.
+    pub way: Way,
     /// How long it may take, all in all.
     pub timeout: Option<Duration>,
     /// Bytes kept of its output, and as many of its error.
@@ -66,11 +100,8 @@ pub enum ExecEnd {
 /// A process to start, its descriptors given.
 #[derive(Debug)]
 pub struct StartExec {
-    /// As in [`ExecRequest::runtime_argv`]. With a terminal it names a console socket; whoever made that
-    /// receives the terminal on it.
-    pub runtime_argv: Vec<OsString>,
-    /// As in [`ExecRequest::pid_file`].
-    pub pid_file: PathBuf,
+    /// How.
+    pub way: Way,
     /// As in [`ExecRequest::timeout`].
     pub timeout: Option<Duration>,
     /// Standard input; `None` for `/dev/null`.
@@ -96,6 +127,16 @@ pub struct RunningExec {
     ended: oneshot::Receiver<Reply>,
     cancel: Cancel,
     timeout: Option<Duration>,
+    by: By,
+}
+
+/// Who runs the process, and what is needed of that later.
+#[derive(Debug)]
+enum By {
+    /// The runtime, which reads this file.
+    Runtime { process_json: Option<RemovedFile> },
+    /// The monitor.
+    Own(Names),
 }
 
 /// Output that nobody reads any more, of an exec whose monitor would take over its reading.
@@ -134,7 +175,12 @@ impl RunningExec {
     /// Waits until the process runs and gives its number. `None` when it never will: [`Self::wait`] says
     /// why. May be called once.
     pub async fn started(&mut self) -> Option<i32> {
-        match self.started.take()?.await {
+        let told = self.started.take()?.await;
+        if let By::Runtime { process_json } = &mut self.by {
+            // It has been read, or never will be.
+            *process_json = None;
+        }
+        match told {
             Ok(Reply::ExecStarted { pid }) => Some(pid),
             _ => None,
         }
@@ -142,7 +188,8 @@ impl RunningExec {
 
     /// Has the monitor keep the terminal, so that its process is not hung up should the connection break.
     pub async fn keep_terminal(&self, master: OwnedFd) -> Result<(), MonitorError> {
-        let Some(exec) = self.outliving() else {
+        // One that made it itself has it already.
+        let (Some(exec), By::Runtime { .. }) = (self.outliving(), &self.by) else {
             return Ok(());
         };
         let monitor = &self.cancel.monitor;
@@ -197,6 +244,14 @@ impl RunningExec {
                 Err(MonitorError::ExecSpawn(io::Error::from_raw_os_error(errno)))
             }
             Told::NoProcess => Err(MonitorError::ExecNoProcess),
+            Told::NotStarted { step, errno, place } => {
+                let names = match &self.by {
+                    By::Own(names) => names.clone(),
+                    By::Runtime { .. } => Names::default(),
+                };
+                let words = names.failure(step, errno, place);
+                Err(MonitorError::ExecStart { step, words })
+            }
             // Nobody here cancelled it: the container ended, and the monitor killed what was left in it.
             Told::Cancelled => Ok(ExecEnd::Exited(ExitStatus::Signal(libc::SIGKILL))),
         }
@@ -210,23 +265,45 @@ impl Monitor {
         if self.about().protocol < OUTLIVING {
             kept.clear();
         }
-        let verb = Verb::Exec {
-            exec: Exec {
-                runtime: start.runtime_argv,
-                pid_file: start.pid_file,
-                timeout_ms: start
-                    .timeout
-                    .map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX)),
-                stdin: start.stdin.is_some(),
-                keep: Since(u8::try_from(kept.len()).unwrap_or(u8::MAX)),
-            },
-        };
-        let fds = start
+        let timeout_ms = start
+            .timeout
+            .map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
+        let stdin = start.stdin.is_some();
+        let keep = u8::try_from(kept.len()).unwrap_or(u8::MAX);
+        let mut fds: Vec<OwnedFd> = start
             .stdin
             .into_iter()
             .chain([start.stdout, start.stderr])
             .chain(kept)
             .collect();
+        let (verb, by) = match start.way {
+            Way::Runtime {
+                argv,
+                process_json,
+                pid_file,
+            } => {
+                let exec = Exec {
+                    runtime: argv,
+                    pid_file,
+                    timeout_ms,
+                    stdin,
+                    keep: Since(keep),
+                };
+                let process_json = Some(process_json);
+                (Verb::Exec { exec }, By::Runtime { process_json })
+            }
+            Way::Own { mut run, filter } => {
+                match &mut run.streams {
+                    Streams::Pipes { stdin: s, keep: k } => (*s, *k) = (stdin, keep),
+                    // All it needs is the terminal that it makes.
+                    Streams::Terminal { .. } => fds.clear(),
+                }
+                run.timeout_ms = timeout_ms;
+                fds.extend(filter);
+                let names = Names::of(&run);
+                (Verb::Run { run }, By::Own(names))
+            }
+        };
         let id = self.next_id();
         let (started_sender, started) = oneshot::channel();
         let (ended_sender, ended) = oneshot::channel();
@@ -246,12 +323,12 @@ impl Monitor {
             ended,
             cancel,
             timeout: start.timeout,
+            by,
         })
     }
 
     /// Runs a process in the container to its end. Dropping the future kills the process, unless the daemon is leaving.
     pub async fn exec(&self, request: ExecRequest) -> Result<ExecResult, MonitorError> {
-        let process_json = RemovedFile::new(request.process_json);
         let (mut stdout, stdout_fd) =
             Reader::new(request.output_cap).map_err(MonitorError::ExecOutput)?;
         let (mut stderr, stderr_fd) =
@@ -261,8 +338,7 @@ impl Monitor {
         let kept = kept.map_err(MonitorError::ExecOutput)?;
         let mut running = self
             .start_exec(StartExec {
-                runtime_argv: request.runtime_argv,
-                pid_file: request.pid_file,
+                way: request.way,
                 timeout: request.timeout,
                 stdin: None,
                 stdout: stdout_fd,
@@ -288,7 +364,7 @@ impl Monitor {
             }
             end
         };
-        drop(process_json);
+        drop(running);
         let (stdout, stderr) = (stdout.into_output(), stderr.into_output());
         match end {
             Ok(end) => Ok(ExecResult {

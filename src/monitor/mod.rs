@@ -13,19 +13,24 @@ mod processes;
 mod request;
 mod spawn;
 mod vigil;
+mod words;
 
 pub use adopt::{Adopted, MonitorPaths, adopt, dismiss, read_exit_record, read_exit_record_now};
 pub use client::{About, Monitor, TerminalSize};
 pub use error::MonitorError;
 pub use exec::{
-    ExecEnd, ExecRequest, ExecResult, Output, RemovedFile, RunningExec, StartExec, Unread,
+    ExecEnd, ExecRequest, ExecResult, OWN, Output, RemovedFile, RunningExec, StartExec, Unread,
+    Way, can_be_told,
 };
 pub use request::{CreateRequest, End, ExitRecord, ExitStatus};
 pub use spawn::{Created, MonitorBinary, spawn};
 
 pub use corten_conmon::{
     config::{LogConfig, MIN_LOG_SIZE, Stdin, StdioOwner},
-    ctl::{CreateFailure, Phase, Refusal, Stage},
+    ctl::{
+        Capabilities, CreateFailure, Filter, Phase, Refusal, Rlimit, Run, Stage, Step, Streams,
+        User as RunUser,
+    },
 };
 
 #[cfg(test)]

@@ -28,6 +28,28 @@ pub enum RuntimeKind {
     Oci,
 }
 
+/// Who runs further processes in a handler's containers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExecBy {
+    /// The container's monitor where the containers are known to be plain processes.
+    #[default]
+    Auto,
+    /// The program.
+    Runtime,
+}
+
+/// A program whose containers are plain processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plain {
+    /// runc.
+    Runc,
+    /// crun.
+    Crun,
+    /// youki.
+    Youki,
+}
+
 /// A handler as configured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -46,6 +68,8 @@ pub struct HandlerConfig {
     pub extra_args: Vec<String>,
     /// How long a call may take.
     pub call_timeout: Duration,
+    /// Who runs further processes.
+    pub exec: ExecBy,
 }
 
 impl Default for HandlerConfig {
@@ -58,6 +82,7 @@ impl Default for HandlerConfig {
             privileged_without_host_devices: false,
             extra_args: Vec::new(),
             call_timeout: Duration::from_secs(120),
+            exec: ExecBy::default(),
         }
     }
 }
@@ -194,6 +219,23 @@ impl Handler {
             cgroup_driver,
             config: config.clone(),
         })
+    }
+}
+
+impl Handler {
+    /// Which of the programs it is whose containers a further process can be put into by anyone; `None` where it is
+    /// another, or is to do that itself.
+    pub fn plain(&self) -> Option<Plain> {
+        if self.config.exec == ExecBy::Runtime {
+            return None;
+        }
+        let (name, rest) = self.version.split_once(' ')?;
+        match name {
+            "runc" if rest.starts_with("version ") => Some(Plain::Runc),
+            "crun" if rest.starts_with("version ") => Some(Plain::Crun),
+            "youki" => Some(Plain::Youki),
+            _ => None,
+        }
     }
 }
 
@@ -343,6 +385,34 @@ mod tests {
         let crun = probe("crun", &config("crun")).await.unwrap();
         assert!(crun.version.starts_with("crun version"), "{}", crun.version);
         assert!(!crun.features.oci_version.is_empty());
+    }
+
+    #[test]
+    fn containers_of_what_is_known_are_plain_processes_unless_the_operator_says_so() {
+        let handler = |version: &str, exec| Handler {
+            name: "h".into(),
+            path: "/bin/h".into(),
+            root: "/run/h".into(),
+            version: version.into(),
+            features: Features::default(),
+            cgroup_driver: Driver::Cgroupfs,
+            config: HandlerConfig {
+                exec,
+                ..HandlerConfig::default()
+            },
+        };
+        for (version, plain) in [
+            ("runc version 1.1.5+ds1", Some(Plain::Runc)),
+            ("crun version 1.8.1", Some(Plain::Crun)),
+            ("youki 0.5.3", Some(Plain::Youki)),
+            ("runsc version release-1", None),
+            ("kata-runtime  : 3.0", None),
+            ("krun version 1.8.1", None),
+            ("", None),
+        ] {
+            assert_eq!(handler(version, ExecBy::Auto).plain(), plain, "{version}");
+            assert_eq!(handler(version, ExecBy::Runtime).plain(), None, "{version}");
+        }
     }
 
     #[tokio::test]

@@ -24,7 +24,7 @@ use crate::{
         error::ContainerError,
         exec::{Prepared, prepare},
     },
-    monitor::{ExecEnd, MonitorError, RemovedFile, RunningExec, StartExec},
+    monitor::{ExecEnd, MonitorError, RunningExec, StartExec},
     services::Services,
 };
 
@@ -194,7 +194,6 @@ async fn with_pipes(
     streams: Streams,
     leaving: CancellationToken,
 ) -> Result<Option<ExecEnd>, ContainerError> {
-    let process_json = RemovedFile::new(prepared.process_json);
     let mut kept = Vec::new();
     let (input, stdin) = match streams.stdin {
         None => (None, None),
@@ -219,8 +218,7 @@ async fn with_pipes(
     let mut running = live
         .monitor
         .start_exec(StartExec {
-            runtime_argv: prepared.runtime_argv,
-            pid_file: prepared.pid_file,
+            way: prepared.way,
             timeout: None,
             stdin,
             stdout,
@@ -232,7 +230,6 @@ async fn with_pipes(
         .map_err(ContainerError::Exec)?;
     let work = async {
         let words = begun(&mut running, &mut errors).await;
-        drop(process_json);
         let Begun::Runs(words) = words else {
             return failed(&mut running, words).await;
         };
@@ -277,7 +274,6 @@ async fn with_terminal(
     streams: Streams,
     leaving: CancellationToken,
 ) -> Result<Option<ExecEnd>, ContainerError> {
-    let process_json = RemovedFile::new(prepared.process_json);
     let console = Console::listen(&prepared.console).map_err(descriptors)?;
     let (read, stderr) = pipe_pair()?;
     let kept = vec![read.try_clone().map_err(descriptors)?];
@@ -285,8 +281,7 @@ async fn with_terminal(
     let mut running = live
         .monitor
         .start_exec(StartExec {
-            runtime_argv: prepared.runtime_argv,
-            pid_file: prepared.pid_file,
+            way: prepared.way,
             timeout: None,
             stdin: None,
             stdout: nowhere()?,
@@ -333,7 +328,7 @@ async fn with_terminal(
         begun = beginning => begun?,
         () = gone.cancelled() => return Ok(None),
     };
-    drop((process_json, console));
+    drop(console);
     let terminal = match begun {
         Ok(terminal) => terminal,
         Err(end) => return Ok(Some(end)),

@@ -9,6 +9,7 @@ pub mod exclusive;
 pub mod glance;
 pub mod heap;
 pub mod links;
+pub mod membership;
 pub mod mount;
 pub mod namespaces;
 pub mod netlink;

@@ -7,6 +7,7 @@ mod commands;
 mod costs;
 mod devices;
 mod endings;
+mod entries;
 mod events;
 mod every_rpc;
 mod exec;

@@ -1,5 +1,7 @@
 //! Processes run in the container.
 
+mod running;
+
 use std::{
     fs, io,
     os::fd::OwnedFd,
@@ -10,11 +12,17 @@ use std::{
 
 use corten_conmon::{
     config::StdioOwner,
-    ctl::{Exec, ExecEnd, MAX_EXECS},
+    ctl::{Exec, ExecEnd, MAX_EXECS, Run, Streams},
     record::ExitStatus,
 };
 
-use super::{create, kept::Kept, pidfile, sys, tree};
+use self::running::{Heard, How, Running, deadline};
+use super::{
+    create,
+    entry::{self, Begun, Target},
+    kept::Kept,
+    pidfile, sys, tree,
+};
 
 /// How long killed processes are waited for before their end is told all the same.
 const DEATH: Duration = Duration::from_secs(1);
@@ -30,25 +38,6 @@ pub(crate) struct Execs {
 
 /// Ended children that are remembered while a runtime is at work.
 const MAX_STRAYS: usize = 256;
-
-#[derive(Debug)]
-struct Running {
-    /// Who asked for it, until it is gone.
-    client: Option<u32>,
-    request: u64,
-    /// What its output is read from once its client is gone; of one that ends then, `None`.
-    kept: Option<Kept>,
-    /// The runtime, until it ended.
-    runtime: Option<i32>,
-    pid_file: PathBuf,
-    /// The process, once it is known.
-    process: Option<i32>,
-    /// How it ended.
-    ended: Option<ExitStatus>,
-    deadline: Option<Instant>,
-    /// Why it was killed.
-    doom: Option<ExecEnd>,
-}
 
 /// What all execs of a container have in common.
 #[derive(Debug)]
@@ -112,15 +101,96 @@ impl Execs {
             request,
             kept: (!kept.is_empty()).then(|| Kept::new(kept)),
             runtime: Some(runtime),
-            pid_file: exec.pid_file,
+            how: How::Runtime {
+                pid_file: exec.pid_file,
+            },
             process: None,
             ended: None,
-            deadline: exec
-                .timeout_ms
-                .and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms))),
+            deadline: deadline(exec.timeout_ms),
             doom: None,
         });
         Ok(())
+    }
+
+    /// Runs a process without a runtime, with the descriptors that came with the request, which are as many as it says.
+    pub(crate) fn begin_own(
+        &mut self,
+        (client, request): (u32, u64),
+        run: Run,
+        mut fds: Vec<OwnedFd>,
+        home: &Home,
+        target: &Target,
+    ) -> io::Result<()> {
+        let mut kept = Vec::new();
+        let mut console = None;
+        match &run.streams {
+            Streams::Pipes { stdin, keep } => {
+                let own = 2 + usize::from(*stdin);
+                kept = fds.drain(own..own + usize::from(*keep)).collect();
+                for fd in &fds[..own] {
+                    create::give(fd, home.owner)?;
+                }
+            }
+            Streams::Terminal { console: path } => console = Some(path.clone()),
+        }
+        // A terminal is kept once it is made.
+        let outlives = !kept.is_empty() || console.is_some();
+        let timeout = run.timeout_ms;
+        let Begun { helper, ear } = entry::begin(run, fds, target)?;
+        self.running.push(Running {
+            client: Some(client),
+            request,
+            kept: outlives.then(|| Kept::new(kept)),
+            runtime: Some(helper),
+            how: How::Own {
+                ear: Some(ear),
+                console,
+            },
+            process: None,
+            ended: None,
+            deadline: deadline(timeout),
+            doom: None,
+        });
+        Ok(())
+    }
+
+    /// Where processes are heard that do not run their programs yet.
+    pub(crate) fn ears(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.running.iter().filter_map(|exec| match &exec.how {
+            How::Own { ear: Some(ear), .. } => Some(ear.socket()),
+            _ => None,
+        })
+    }
+
+    /// Hears what processes tell that do not run their programs yet.
+    pub(crate) fn listen(&mut self, home: &Home, news: &mut Vec<News>) {
+        let mut at = 0;
+        while at < self.running.len() {
+            match self.running[at].hear(home) {
+                Heard::Nothing => at += 1,
+                Heard::Runs => {
+                    self.running[at].started(news);
+                    // Another may have its place afterwards, which is heard next.
+                    if !self.settle(at, news) {
+                        at += 1;
+                    }
+                }
+                Heard::Fails(end) => self.finish(at, end, news),
+            }
+        }
+    }
+
+    /// Ends an exec of this monitor's own that is over; says whether it is.
+    fn settle(&mut self, at: usize, news: &mut Vec<News>) -> bool {
+        let exec = &self.running[at];
+        let Some(status) = exec.ended else {
+            return false;
+        };
+        if matches!(&exec.how, How::Own { ear: Some(_), .. }) {
+            return false;
+        }
+        self.finish(at, ExecEnd::Exited { status }, news);
+        true
     }
 
     /// A child ended. Whether it was an exec's, and news of it.
@@ -129,9 +199,18 @@ impl Execs {
             return self.remember(pid, status);
         };
         let exec = &mut self.running[at];
+        if let How::Own { .. } = &exec.how {
+            if exec.runtime == Some(pid) {
+                exec.runtime = None;
+            } else {
+                exec.ended = Some(status);
+                self.settle(at, news);
+            }
+            return;
+        }
         if exec.runtime == Some(pid) {
             exec.runtime = None;
-            exec.process = exec.process.or_else(|| pidfile::read(&exec.pid_file));
+            exec.process = exec.process.or_else(|| exec.filed());
             if exec.ended.is_none() {
                 let stray = |(stray, _): &(i32, ExitStatus)| Some(*stray) == exec.process;
                 exec.ended = self
@@ -182,9 +261,7 @@ impl Execs {
     fn position(&self, pid: i32) -> Option<usize> {
         let known = |exec: &Running| exec.runtime == Some(pid) || exec.process == Some(pid);
         let filed = |exec: &Running| {
-            exec.process.is_none()
-                && exec.runtime.is_some()
-                && pidfile::read(&exec.pid_file) == Some(pid)
+            exec.process.is_none() && exec.runtime.is_some() && exec.filed() == Some(pid)
         };
         self.running
             .iter()
@@ -194,9 +271,11 @@ impl Execs {
 
     fn finish(&mut self, at: usize, end: ExecEnd, news: &mut Vec<News>) {
         let exec = self.running.swap_remove(at);
-        let _ = pidfile::clear(&exec.pid_file);
-        // Who wrote it removes it when the process runs, but may have been gone by then.
-        let _ = fs::remove_file(exec.pid_file.with_extension("json"));
+        if let How::Runtime { pid_file } = &exec.how {
+            let _ = pidfile::clear(pid_file);
+            // Who wrote it removes it when the process runs, but may have been gone by then.
+            let _ = fs::remove_file(pid_file.with_extension("json"));
+        }
         // What ended by itself in time did so, even if it was to be killed just then.
         let what = What::Ended(exec.doom.unwrap_or(end));
         exec.tell(what, news);
@@ -296,36 +375,6 @@ impl Execs {
     }
 }
 
-impl Running {
-    fn started(&self, news: &mut Vec<News>) {
-        if let Some(process) = self.process {
-            self.tell(What::Started(process), news);
-        }
-    }
-
-    fn tell(&self, what: What, news: &mut Vec<News>) {
-        if let Some(client) = self.client {
-            news.push(News {
-                client,
-                request: self.request,
-                what,
-            });
-        }
-    }
-
-    fn kill(&mut self, why: ExecEnd) {
-        self.doom = Some(why);
-        self.deadline = Some(Instant::now() + DEATH);
-        // Neither was reaped, so the numbers are theirs.
-        let process = self
-            .process
-            .or_else(|| pidfile::read(&self.pid_file).filter(|&pid| sys::is_child(pid)));
-        let process = process.filter(|_| self.ended.is_none());
-        let roots: Vec<i32> = self.runtime.into_iter().chain(process).collect();
-        tree::kill(&roots);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,7 +387,7 @@ mod tests {
             request: 2,
             kept: None,
             runtime: Some(runtime),
-            pid_file,
+            how: How::Runtime { pid_file },
             process: None,
             ended: None,
             deadline: None,

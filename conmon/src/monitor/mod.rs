@@ -3,6 +3,7 @@
 mod control;
 mod create;
 mod ending;
+mod entry;
 mod exec;
 mod fanout;
 mod input;
@@ -134,6 +135,8 @@ enum Source {
     Oom,
     Client(u32),
     Attached(usize),
+    /// What is told of processes on their way into the container.
+    Entries,
     /// Output of an exec whose client is gone.
     Unread((usize, usize)),
     NewAttached,
@@ -265,6 +268,7 @@ impl Monitor {
                     .map(|(at, fd)| on(Source::Attached(at), fd)),
             ),
         }
+        sources.extend(self.execs.ears().map(|fd| on(Source::Entries, fd)));
         sources.extend(
             self.execs
                 .unread()
@@ -324,6 +328,11 @@ impl Monitor {
                     .receive(at, &mut self.scratch, &mut self.input);
             }
             Source::Attached(_) => {}
+            Source::Entries => {
+                let mut news = Vec::new();
+                self.execs.listen(&self.home, &mut news);
+                self.report(news);
+            }
             Source::Unread(place) => self.execs.drop_output(place, &mut self.scratch),
             Source::NewAttached => self.attached.accept(),
             Source::NewClient => self.clients.accept(),
@@ -370,7 +379,11 @@ impl Monitor {
             }
             Phase::Creating(creation) => creation.child_ended(pid, status),
             Phase::Running { pid: init } if *init == pid => self.init_ended(pid, status),
-            _ => self.execs.child_ended(pid, status, news),
+            _ => {
+                // It may have told first what it is.
+                self.execs.listen(&self.home, news);
+                self.execs.child_ended(pid, status, news);
+            }
         }
         Next::Wait
     }

@@ -2,11 +2,12 @@
 
 use std::os::fd::OwnedFd;
 
-use corten_conmon::ctl::{Exec, ExecEnd, Phase as Told, Refusal, Reply, Verb};
+use corten_conmon::ctl::{Exec, ExecEnd, Phase as Told, Refusal, Reply, Run, Step, Streams, Verb};
 
 use super::{
     Monitor, Phase,
     control::Wish,
+    entry::Target,
     exec::{News, What},
     terminal,
 };
@@ -46,6 +47,11 @@ impl Monitor {
             }
             Verb::Exec { exec } => match self.exec((client, id), exec, fds) {
                 // It is answered as it goes on.
+                Ok(None) => return Wish::Nothing,
+                Ok(Some(reply)) => Ok(reply),
+                Err(refusal) => Err(refusal),
+            },
+            Verb::Run { run } => match self.run_in((client, id), *run, fds) {
                 Ok(None) => return Wish::Nothing,
                 Ok(Some(reply)) => Ok(reply),
                 Err(refusal) => Err(refusal),
@@ -113,15 +119,7 @@ impl Monitor {
         exec: Exec,
         fds: Vec<OwnedFd>,
     ) -> Result<Option<Reply>, (Refusal, String)> {
-        if !matches!(self.phase, Phase::Running { .. }) {
-            return Err((
-                Refusal::NotRunning,
-                "the container is not running".to_owned(),
-            ));
-        }
-        if self.execs.is_full() {
-            return Err((Refusal::Busy, "too many execs are under way".to_owned()));
-        }
+        self.room_for_exec()?;
         let promised = 2 + usize::from(exec.stdin) + usize::from(exec.keep.0);
         if exec.runtime.is_empty() || fds.len() != promised {
             return Err((
@@ -140,6 +138,55 @@ impl Monitor {
                     end: ExecEnd::NoRuntime { errno },
                 }))
             }
+        }
+    }
+
+    fn run_in(
+        &mut self,
+        asker: (u32, u64),
+        run: Run,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Option<Reply>, (Refusal, String)> {
+        let init = self.room_for_exec()?;
+        let promised = usize::from(run.filter.is_some())
+            + match &run.streams {
+                Streams::Pipes { stdin, keep } => 2 + usize::from(*stdin) + usize::from(*keep),
+                Streams::Terminal { .. } => 0,
+            };
+        if run.args.is_empty() || fds.len() != promised {
+            return Err((
+                Refusal::NotUnderstood,
+                "a command line and its descriptors are needed".to_owned(),
+            ));
+        }
+        let target = Target {
+            init,
+            oom_score: self.oom_score,
+        };
+        match self.execs.begin_own(asker, run, fds, &self.home, &target) {
+            Ok(()) => Ok(None),
+            Err(error) => {
+                let end = ExecEnd::NotStarted {
+                    step: Step::Fork,
+                    errno: error.raw_os_error().unwrap_or(libc::EINVAL),
+                    place: 0,
+                };
+                Ok(Some(Reply::ExecEnded { end }))
+            }
+        }
+    }
+
+    /// The init that an exec may be run beside now.
+    fn room_for_exec(&self) -> Result<i32, (Refusal, String)> {
+        let Phase::Running { pid } = self.phase else {
+            return Err((
+                Refusal::NotRunning,
+                "the container is not running".to_owned(),
+            ));
+        };
+        match self.execs.is_full() {
+            false => Ok(pid),
+            true => Err((Refusal::Busy, "too many execs are under way".to_owned())),
         }
     }
 }

@@ -182,6 +182,15 @@ impl<T: Wire> Wire for Option<T> {
     }
 }
 
+impl<T: Wire> Wire for Box<T> {
+    fn encode(&self, out: &mut Encoder) {
+        T::encode(self, out);
+    }
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, WireError> {
+        T::decode(input).map(Self::new)
+    }
+}
+
 impl<T: Wire> Wire for Vec<T> {
     fn encode(&self, out: &mut Encoder) {
         out.length(self.len());

@@ -195,23 +195,35 @@ impl Bundle {
             "user": {"uid": 0, "gid": 0}, "args": args, "env": ["PATH=/bin"], "cwd": "/",
         });
         std::fs::write(&process_json, process.to_string()).unwrap();
+        let argv = self.runtime(&[
+            "exec",
+            "--detach",
+            "--process",
+            process_json.to_str().unwrap(),
+            "--pid-file",
+            pid_file.to_str().unwrap(),
+            self.id.as_str(),
+        ]);
         ExecRequest {
-            runtime_argv: self.runtime(&[
-                "exec",
-                "--detach",
-                "--process",
-                process_json.to_str().unwrap(),
-                "--pid-file",
-                pid_file.to_str().unwrap(),
-                self.id.as_str(),
-            ]),
-            process_json,
-            pid_file,
+            way: Way::Runtime {
+                argv,
+                process_json: RemovedFile::new(process_json),
+                pid_file,
+            },
             timeout: Some(PATIENCE),
             output_cap: ExecRequest::OUTPUT_CAP,
             drain: ExecRequest::DRAIN,
             leaving: Default::default(),
         }
+    }
+
+    /// Files of execs that are there.
+    pub(super) fn exec_files(&self, kind: &str) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.dir.path()).unwrap().flatten();
+        let paths = entries.map(|entry| entry.path());
+        paths
+            .filter(|path| path.extension().is_some_and(|own| own == kind))
+            .collect()
     }
 
     pub(super) fn log(&self) -> Vec<LogLine> {

@@ -15,13 +15,14 @@ async fn sleeper() -> (Bundle, Monitor) {
 async fn streams_and_code_come_back() {
     let (bundle, monitor) = sleeper().await;
     let request = bundle.exec_request(&["sh", "-c", "echo out; echo err >&2; exit 7"]);
-    let files = (request.process_json.clone(), request.pid_file.clone());
+    assert_eq!(bundle.exec_files("json").len(), 2, "config.json too");
     let result = within(monitor.exec(request)).await.unwrap();
     assert_eq!(result.end, ExecEnd::Exited(ExitStatus::Code(7)));
     assert_eq!(result.stdout.bytes, b"out\n");
     assert_eq!(result.stderr.bytes, b"err\n");
     assert!(!result.stdout.truncated);
-    assert!(!files.0.exists() && !files.1.exists());
+    assert_eq!(bundle.exec_files("json"), [bundle.path("config.json")]);
+    assert!(bundle.exec_files("pid").is_empty());
     let killed = within(monitor.exec(bundle.exec_request(&["sh", "-c", "kill -9 $$"])))
         .await
         .unwrap();
@@ -113,7 +114,9 @@ async fn a_refusal_of_the_runtime_is_told_whole() {
     };
     assert!(stderr.contains("no-such-command"), "{stderr}");
     let mut request = bundle.exec_request(&["true"]);
-    request.runtime_argv = vec!["/no/such/runtime".into()];
+    if let Way::Runtime { argv, .. } = &mut request.way {
+        *argv = vec!["/no/such/runtime".into()];
+    }
     let error = within(monitor.exec(request)).await.unwrap_err();
     assert!(
         matches!(&error, MonitorError::ExecSpawn(e) if e.kind() == std::io::ErrorKind::NotFound)
@@ -149,12 +152,11 @@ async fn dropping_an_exec_kills_it() {
 async fn an_exec_ends_with_its_container() {
     let (bundle, monitor) = sleeper().await;
     let request = bundle.exec_request(&["sleep", "1001"]);
-    let mark = request.pid_file.clone();
     let exec = tokio::spawn({
         let monitor = monitor.clone();
         async move { monitor.exec(request).await }
     });
-    until("it runs", || mark.exists()).await;
+    until("it runs", || !bundle.exec_files("pid").is_empty()).await;
     kill(monitor.pid());
     let result = within(exec).await.unwrap().unwrap();
     assert_eq!(result.end, ExecEnd::Exited(ExitStatus::Signal(9)));
@@ -202,8 +204,7 @@ async fn input_can_be_given() {
     let ((stdin, give), (take, stdout), (errors, stderr)) = (pipe(), pipe(), pipe());
     let mut running = monitor
         .start_exec(StartExec {
-            runtime_argv: request.runtime_argv,
-            pid_file: request.pid_file,
+            way: request.way,
             timeout: request.timeout,
             stdin: Some(stdin),
             stdout,

@@ -29,6 +29,7 @@ use crate::{
 
 mod capabilities;
 mod devices;
+mod entry;
 mod environment;
 mod error;
 mod exec;
@@ -39,6 +40,7 @@ mod paths;
 mod process;
 mod resources;
 
+pub use entry::{Unfit, entry};
 pub use error::SpecError;
 pub use exec::exec_process;
 pub use infra::{InfraInput, infra};

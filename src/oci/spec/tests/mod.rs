@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod confinement;
+mod entry;
 mod mounting;
 mod namespaces;
 mod process;
