@@ -22,6 +22,7 @@ pub mod network;
 pub mod oci;
 mod orphans;
 pub mod pod;
+pub mod runtime;
 pub mod services;
 pub mod stats;
 pub mod step;

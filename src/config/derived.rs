@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use super::{
     error::{ConfigError, Origin},
     options::Config,
+    runtime::Runtime,
     sources::Loaded,
-    types::{CgroupManager, Program, Size},
+    types::{CgroupManager, Program, RuntimeKind, Size},
 };
 
 /// Name of the monitor program.
@@ -87,6 +88,14 @@ impl Loaded {
                 known.join(", ")
             );
             return Err(self.wrong("default_runtime", problem));
+        }
+        let pathless =
+            |runtime: &Runtime| runtime.kind == RuntimeKind::Embedded && runtime.path.is_some();
+        if let Some((name, _)) = config.runtimes.iter().find(|(_, r)| pathless(r)) {
+            let key = format!("runtimes.{name}.path");
+            let problem = "is given for a runtime that is corten itself; leave it out, \
+                           or give the external runtime another name";
+            return Err(self.wrong(&key, problem.into()));
         }
         if config.root.starts_with(&config.runroot) || config.runroot.starts_with(&config.root) {
             let problem = format!(
@@ -181,7 +190,7 @@ mod tests {
     fn options_must_fit_together() {
         let text = problem(|c| c.default_runtime = "crun".into());
         assert!(
-            text.contains("known: runc") && text.contains("--runtime crun=PATH"),
+            text.contains("known: corten, runc") && text.contains("--runtime crun=PATH"),
             "{text}"
         );
         assert!(problem(|c| c.runroot = c.root.join("run")).contains("/var/lib/corten/run"));

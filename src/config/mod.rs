@@ -20,6 +20,6 @@ pub use sources::{Loaded, Sources};
 pub use table::OptionSpec;
 pub use types::{
     Capability, CgroupManager, DeviceSpec, ExecBy, IpAddress, LogFilter, LogFormat, Program,
-    Rlimit, Size, UnixAddress,
+    Rlimit, RuntimeKind, Size, UnixAddress,
 };
 pub use value::{format_duration, parse_duration};

@@ -6,7 +6,7 @@ use toml::Value;
 
 use super::{
     table::options,
-    types::{ExecBy, Program},
+    types::{ExecBy, Program, RuntimeKind},
     value::{Setting, Shape},
 };
 
@@ -15,6 +15,10 @@ options! {
     pub struct Runtime;
 
     "runtimes.NAME" {
+        /// What it is: "oci", a program that speaks the command line of runc, or "embedded", the runtime
+        /// that corten itself is, which has no path.
+        kind: RuntimeKind = RuntimeKind::Oci, "" "";
+
         /// The program: a name looked up in PATH, or an absolute path. Empty: the handler's name.
         path: Option<Program> = None, "" "";
 
@@ -49,7 +53,14 @@ pub struct Runtimes(pub BTreeMap<String, Runtime>);
 
 impl Default for Runtimes {
     fn default() -> Self {
-        Self(BTreeMap::from([("runc".to_owned(), Runtime::default())]))
+        let embedded = Runtime {
+            kind: RuntimeKind::Embedded,
+            ..Runtime::default()
+        };
+        Self(BTreeMap::from([
+            ("corten".to_owned(), embedded),
+            ("runc".to_owned(), Runtime::default()),
+        ]))
     }
 }
 

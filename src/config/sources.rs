@@ -358,7 +358,7 @@ mod tests {
         );
         assert_eq!(
             config.runtimes.keys().collect::<Vec<_>>(),
-            ["crun", "kata", "runc"]
+            ["corten", "crun", "kata", "runc"]
         );
     }
 

@@ -217,6 +217,15 @@ pub enum ExecBy {
     Runtime,
 }
 
+/// What an OCI runtime is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuntimeKind {
+    /// A program that speaks the command line of runc.
+    Oci,
+    /// corten itself.
+    Embedded,
+}
+
 /// How log lines of the daemon look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -247,6 +256,7 @@ macro_rules! words {
 
 words!(CgroupManager: Cgroupfs = "cgroupfs", Systemd = "systemd");
 words!(ExecBy: Auto = "auto", Runtime = "runtime");
+words!(RuntimeKind: Oci = "oci", Embedded = "embedded");
 words!(LogFormat: Text = "text", Json = "json");
 
 /// What the daemon logs: a level, or directives like `info,corten::network=debug`.
@@ -466,6 +476,7 @@ macro_rules! text_setting {
 text_setting!(
     UnixAddress: "an address in quotes, like \"unix:///run/corten/corten.sock\"",
     Program: "a program's name or path in quotes",
+    RuntimeKind: "\"oci\" or \"embedded\"",
     CgroupManager: "\"cgroupfs\" or \"systemd\"",
     ExecBy: "\"auto\" or \"runtime\"",
     LogFormat: "\"text\" or \"json\"",

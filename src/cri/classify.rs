@@ -368,11 +368,16 @@ fn of_runtime_words(text: &str) -> Kind {
         "disk quota exceeded",
         "too many open files",
     ];
+    // Runtimes are written in languages that begin the kernel's words differently.
+    let text = text.to_lowercase();
     if full.iter().any(|words| text.contains(words)) {
         Kind::ResourceExhausted
-    } else if text.contains("read-only file system") {
+    } else if text.contains("read-only file system")
+        || text.contains("cannot map ids")
+        || text.contains("is not supported by this runtime")
+    {
         Kind::FailedPrecondition
-    } else if message::meaning(text) == Meaning::NoCommand {
+    } else if message::meaning(&text) == Meaning::NoCommand {
         Kind::InvalidArgument
     } else {
         Kind::Internal
@@ -382,6 +387,36 @@ fn of_runtime_words(text: &str) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_every_runtime_are_understood() {
+        for (text, kind) in [
+            ("write x: no space left on device", Kind::ResourceExhausted),
+            (
+                "writing x: No space left on device (os error 28)",
+                Kind::ResourceExhausted,
+            ),
+            (
+                "making x: Read-only file system (os error 30)",
+                Kind::FailedPrecondition,
+            ),
+            (
+                "mapping IDs of x: its file system cannot map IDs",
+                Kind::FailedPrecondition,
+            ),
+            (
+                "hooks is not supported by this runtime; configure another",
+                Kind::FailedPrecondition,
+            ),
+            (
+                "exec: \"/x\": stat /x: no such file or directory",
+                Kind::InvalidArgument,
+            ),
+            ("anything else", Kind::Internal),
+        ] {
+            assert_eq!(of_runtime_words(text), kind, "{text}");
+        }
+    }
 
     #[test]
     fn a_command_that_is_not_there_is_the_callers_mistake() {

@@ -7,14 +7,14 @@ use std::{
 };
 
 use crate::{
-    config::{CgroupManager, Config, ExecBy, Rlimit},
+    config::{self, CgroupManager, Config, ExecBy, Rlimit},
     container::spec::{Device, Seccomp},
     oci::{
         HandlerConfig,
         capability::{CapSet, UnknownCapability},
         cgroup::Driver,
         clamp::Limit,
-        handler,
+        handler::{self, RuntimeKind},
         node::{CgroupVersion, Node},
         spec::Defaults,
     },
@@ -93,6 +93,10 @@ pub(super) fn handlers(config: &Config) -> BTreeMap<String, HandlerConfig> {
         .map(|(name, runtime)| {
             let handler = HandlerConfig {
                 path: runtime.program(name).0,
+                kind: match runtime.kind {
+                    config::RuntimeKind::Oci => RuntimeKind::Oci,
+                    config::RuntimeKind::Embedded => RuntimeKind::Embedded,
+                },
                 root: config.runtime_root(name),
                 allowed_annotations: runtime.allowed_annotations.clone(),
                 privileged_without_host_devices: runtime.privileged_without_host_devices,
@@ -102,7 +106,6 @@ pub(super) fn handlers(config: &Config) -> BTreeMap<String, HandlerConfig> {
                     ExecBy::Runtime => handler::ExecBy::Runtime,
                 },
                 call_timeout: config.runtime_timeout,
-                ..HandlerConfig::default()
             };
             (name.clone(), handler)
         })

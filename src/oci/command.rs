@@ -91,6 +91,7 @@ impl Handler {
 
     fn base(&self) -> Vec<OsString> {
         let mut argv = vec![self.path.clone().into_os_string()];
+        argv.extend(self.config.kind.word().map(OsString::from));
         option(&mut argv, "--root", &self.root);
         option(&mut argv, "--log-format", "json");
         if self.cgroup_driver == Driver::Systemd {
@@ -109,7 +110,10 @@ fn option(argv: &mut Vec<OsString>, name: &str, value: impl AsRef<OsStr>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oci::{features::Features, handler::HandlerConfig};
+    use crate::oci::{
+        features::Features,
+        handler::{HandlerConfig, RuntimeKind},
+    };
 
     fn handler(cgroup_driver: Driver) -> Handler {
         Handler {
@@ -165,6 +169,15 @@ mod tests {
         assert_eq!(
             text(handler(Driver::Cgroupfs).plain_command("delete", &["--force"], &id, &[])),
             format!("{base} --debug delete --force {id}")
+        );
+        let mut embedded = handler(Driver::Cgroupfs);
+        embedded.config.kind = RuntimeKind::Embedded;
+        embedded.config.extra_args.clear();
+        assert_eq!(
+            text(embedded.plain_command("state", &[], &id, &[])),
+            format!(
+                "/usr/sbin/runc oci-runtime --root /run/corten/runtimes/runc --log-format json state {id}"
+            )
         );
         assert_eq!(
             text(handler(Driver::Cgroupfs).plain_command("kill", &["--all"], &id, &["9"])),

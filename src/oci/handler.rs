@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::causes::whole;
+use crate::{causes::whole, runtime};
 
 use super::{
     cgroup::Driver,
@@ -26,6 +26,8 @@ pub enum RuntimeKind {
     /// Speaks the command line of runc.
     #[default]
     Oci,
+    /// corten itself, as [`crate::runtime`].
+    Embedded,
 }
 
 /// Who runs further processes in a handler's containers.
@@ -70,6 +72,16 @@ pub struct HandlerConfig {
     pub call_timeout: Duration,
     /// Who runs further processes.
     pub exec: ExecBy,
+}
+
+impl RuntimeKind {
+    /// What comes between the program and its arguments.
+    pub(super) fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Oci => None,
+            Self::Embedded => Some(runtime::WORD),
+        }
+    }
 }
 
 impl Default for HandlerConfig {
@@ -197,8 +209,14 @@ impl Handler {
             name: name.to_owned(),
             reason,
         };
-        let path = find(name, config, std::env::var_os("PATH")).map_err(unavailable)?;
-        let told = ask(&path).await.map_err(|e| unavailable(whole(&e)))?;
+        let path = match config.kind {
+            RuntimeKind::Oci => find(name, config, std::env::var_os("PATH")),
+            RuntimeKind::Embedded => runtime::program()
+                .map_err(|e| format!("making a read-only mount of this program: {e}")),
+        };
+        let path = path.map_err(unavailable)?;
+        let told = ask(&path, config.kind).await;
+        let told = told.map_err(|e| unavailable(whole(&e)))?;
         if cgroup_driver == Driver::Systemd && !told.features.systemd_cgroup {
             return Err(unavailable(format!(
                 "{} cannot use the systemd cgroup driver",
@@ -301,7 +319,7 @@ fn cache() -> &'static Mutex<HashMap<Build, Told>> {
 }
 
 /// Asks a program once for as long as it is the same file.
-async fn ask(path: &Path) -> Result<Told, RuntimeError> {
+async fn ask(path: &Path, kind: RuntimeKind) -> Result<Told, RuntimeError> {
     let build = path.metadata().ok().map(|data| Build {
         path: path.to_owned(),
         device: data.dev(),
@@ -315,7 +333,7 @@ async fn ask(path: &Path) -> Result<Told, RuntimeError> {
             return Ok(told.clone());
         }
     }
-    let version = run::ask(path, "--version").await?;
+    let version = run::ask(path, kind, "--version").await?;
     let version = String::from_utf8_lossy(&version)
         .lines()
         .next()
@@ -323,7 +341,7 @@ async fn ask(path: &Path) -> Result<Told, RuntimeError> {
         .trim()
         .to_owned();
     // A runtime without this command fails, or prints its help: both mean that it cannot tell.
-    let features = match run::ask(path, "features").await {
+    let features = match run::ask(path, kind, "features").await {
         Ok(json) => Features::parse(&json).unwrap_or_else(|_| Features::untold(&version)),
         Err(RuntimeError::Failed { .. }) => Features::untold(&version),
         Err(e) => return Err(e),

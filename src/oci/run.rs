@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    handler::Handler,
+    handler::{Handler, RuntimeKind},
     message::{self, Meaning},
 };
 use crate::{
@@ -253,8 +253,15 @@ impl Handler {
 }
 
 /// Asks a runtime something about itself.
-pub(super) async fn ask(path: &Path, question: &str) -> Result<Vec<u8>, RuntimeError> {
-    let argv = [path.as_os_str().to_owned(), question.into()];
+pub(super) async fn ask(
+    path: &Path,
+    kind: RuntimeKind,
+    question: &str,
+) -> Result<Vec<u8>, RuntimeError> {
+    let words = kind.word().into_iter().chain([question]);
+    let argv: Vec<OsString> = std::iter::once(path.as_os_str().to_owned())
+        .chain(words.map(OsString::from))
+        .collect();
     let verb = format!("{} {question}", path.display());
     run(&argv, &verb, None, None, PROBE).await
 }

@@ -54,6 +54,42 @@ pub fn hierarchies() -> io::Result<Vec<PathBuf>> {
     Ok(from_mountinfo(&fs::read_to_string("/proc/self/mountinfo")?))
 }
 
+/// Mount points of the hierarchies of cgroup v1, named ones too.
+pub fn hierarchies_v1() -> io::Result<Vec<PathBuf>> {
+    let text = fs::read_to_string("/proc/self/mountinfo")?;
+    let v1 = |line: &&str| {
+        line.split_once(" - ")
+            .is_some_and(|(_, after)| after.starts_with("cgroup "))
+    };
+    let mut found: Vec<PathBuf> = Vec::new();
+    for root in text.lines().filter(v1).flat_map(from_mountinfo) {
+        if !found.contains(&root) {
+            found.push(root);
+        }
+    }
+    Ok(found)
+}
+
+/// Mount points of the hierarchies that limit nothing on a machine with cgroup v1: named ones, and that of v2 beside it.
+pub fn hierarchies_without_controllers() -> io::Result<Vec<PathBuf>> {
+    let text = fs::read_to_string("/proc/self/mountinfo")?;
+    let without = |line: &&str| {
+        let Some((_, after)) = line.split_once(" - ") else {
+            return false;
+        };
+        let mut after = after.split(' ');
+        let (kind, options) = (after.next(), after.nth(1).unwrap_or_default());
+        kind == Some("cgroup2")
+            || kind == Some("cgroup")
+                && options.split(',').any(|option| option.starts_with("name="))
+    };
+    Ok(text
+        .lines()
+        .filter(without)
+        .flat_map(from_mountinfo)
+        .collect())
+}
+
 /// Parses `/proc/PID/mountinfo` (proc_pid_mountinfo(5)).
 fn from_mountinfo(text: &str) -> Vec<PathBuf> {
     text.lines()

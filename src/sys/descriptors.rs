@@ -22,6 +22,23 @@ pub fn keep_from_children() -> io::Result<()> {
     Ok(())
 }
 
+/// The same by one call, for a process that is about to run a program and cannot trust the listing.
+pub fn close_at_exec() -> io::Result<()> {
+    // SAFETY: sets a flag of numbers, whoever owns them; closed ones are left out.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3u32,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

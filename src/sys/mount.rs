@@ -12,7 +12,7 @@ use rustix::mount::{
     UnmountFlags,
 };
 
-pub use rustix::mount::MountAttrFlags as Attributes;
+pub use rustix::mount::{MountAttrFlags as Attributes, MountPropagationFlags};
 
 /// One option of a file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,10 +60,7 @@ pub fn mount_at(kind: &str, target: &Path, flags: MountFlags, options: &str) -> 
 
 /// Makes a detached copy of the part of an attached mount that a descriptor names.
 pub fn clone_tree(at: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH;
-    Ok(rustix::mount::open_tree(at, "", flags)?)
+    copy_of(at, Depth::One)
 }
 
 /// Makes a detached copy of what lies at `source`, a file or a directory, with what is mounted below it, and
@@ -76,44 +73,137 @@ pub fn clone_mapped(source: &Path, users: BorrowedFd<'_>) -> io::Result<OwnedFd>
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE;
     let mount = rustix::mount::open_tree(CWD, source, flags)?;
-    map_ids(mount.as_fd(), users)?;
+    map_owners(mount.as_fd(), users, Depth::One)?;
     Ok(mount)
 }
 
-/// Maps the IDs of a mount that was never attached.
-fn map_ids(mount: BorrowedFd<'_>, users: BorrowedFd<'_>) -> io::Result<()> {
+/// Makes a detached copy of the mount that `source` is on, from there on, that nothing can be written to.
+pub fn read_only_copy(source: &Path) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mount = rustix::mount::open_tree(CWD, source, flags)?;
+    let change = Change {
+        set: MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID,
+        ..Change::default()
+    };
+    change_attributes(mount.as_fd(), change, Depth::One)?;
+    Ok(mount)
+}
+
+/// Makes a detached copy of what lies at `source`, with what is mounted below it or without.
+pub fn copy(source: &Path, depth: Depth) -> io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if depth == Depth::Tree {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    Ok(rustix::mount::open_tree(CWD, source, flags)?)
+}
+
+/// The same of what a descriptor names.
+pub fn copy_of(at: BorrowedFd<'_>, depth: Depth) -> io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    if depth == Depth::Tree {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    Ok(rustix::mount::open_tree(at, "", flags)?)
+}
+
+/// Puts a detached mount on what a descriptor names.
+pub fn attach_to(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(rustix::mount::move_mount(mount, "", target, "", flags)?)
+}
+
+/// How much of a tree of mounts something is done to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Depth {
+    /// The mount alone.
+    #[default]
+    One,
+    /// All below it too.
+    Tree,
+}
+
+/// What becomes different of mounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// Attributes they get.
+    pub set: Attributes,
+    /// Attributes they lose.
+    pub clear: Attributes,
+    /// Where mounts below them appear; as before when empty.
+    pub propagation: MountPropagationFlags,
+}
+
+impl Default for Change {
+    fn default() -> Self {
+        Self {
+            set: Attributes::empty(),
+            clear: Attributes::empty(),
+            propagation: MountPropagationFlags::empty(),
+        }
+    }
+}
+
+/// Changes the mount whose root a descriptor names.
+pub fn change_attributes(mount: BorrowedFd<'_>, change: Change, depth: Depth) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: change.set.bits().into(),
+        attr_clr: change.clear.bits().into(),
+        propagation: change.propagation.bits().into(),
+        userns_fd: 0,
+    };
+    set_attributes(mount, &attributes, depth)
+}
+
+/// Maps the IDs of a mount that was never attached as the user namespace `users` does.
+///
+/// The error is of kind [`io::ErrorKind::Unsupported`] where the file system cannot do that.
+pub fn map_owners(mount: BorrowedFd<'_>, users: BorrowedFd<'_>, depth: Depth) -> io::Result<()> {
     let attributes = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_IDMAP,
         attr_clr: 0,
         propagation: 0,
         userns_fd: users.as_raw_fd().cast_unsigned().into(),
     };
-    // SAFETY: both descriptors are open for the call, the path is a string that ends with NUL, and the kernel
-    // reads `attributes`, of the size given, alone.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            mount.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &raw const attributes,
-            std::mem::size_of_val(&attributes),
-        )
-    };
-    if result == 0 {
-        return Ok(());
-    }
-    let error = io::Error::last_os_error();
-    match Errno::from_io_error(&error) {
-        Some(source @ Errno::INVAL) => Err(io::Error::new(
+    set_attributes(mount, &attributes, depth).map_err(|error| match Errno::from_io_error(&error) {
+        Some(source @ Errno::INVAL) => io::Error::new(
             io::ErrorKind::Unsupported,
             Explained {
                 said: vec!["its file system cannot map IDs".into()],
                 source,
             },
-        )),
-        _ => Err(error),
+        ),
+        _ => error,
+    })
+}
+
+fn set_attributes(
+    mount: BorrowedFd<'_>,
+    attributes: &libc::mount_attr,
+    depth: Depth,
+) -> io::Result<()> {
+    let flags = match depth {
+        Depth::One => libc::AT_EMPTY_PATH,
+        Depth::Tree => libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+    };
+    // SAFETY: the descriptors are open for the call, the path is a string that ends with NUL, and the kernel reads
+    // `attributes`, of the size given, alone.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            std::ptr::from_ref(attributes),
+            std::mem::size_of_val(attributes),
+        )
+    };
+    if result == 0 {
+        return Ok(());
     }
+    Err(io::Error::last_os_error())
 }
 
 /// Detaches everything mounted at `target` itself; false if nothing was.

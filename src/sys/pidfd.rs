@@ -1,7 +1,22 @@
-//! Signals by process descriptor.
+//! Signals by process descriptor, and by number where any signal may be sent.
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd},
+};
+
+/// Sends any signal, realtime ones included, to a process by its number.
+pub fn signal_number(pid: i32, signal: i32) -> io::Result<()> {
+    if pid <= 0 {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    // SAFETY: the call touches no memory of ours.
+    match unsafe { libc::kill(pid, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
 
 /// Sends any signal, realtime ones included, to the process behind a pidfd. A process that is gone
 /// needs none, so the result is of no interest.

@@ -1,0 +1,341 @@
+//! A container's cgroup.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use libcgroups::common::{
+    AnyCgroupManager, CgroupConfig, CgroupManager, ControllerOpt, FreezerState,
+    create_cgroup_manager,
+};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    causes::whole,
+    sys::{cgroup, device_filter},
+};
+
+use super::error::Failure;
+
+/// Where hierarchies are mounted.
+const MOUNT: &str = "/sys/fs/cgroup";
+
+/// How long killed processes may take to leave.
+const DEATH: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether they have.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// A cgroup, by its path below the root of each hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Group(PathBuf);
+
+/// Whether cgroup v2 is all there is.
+pub(super) fn is_unified() -> bool {
+    // Widths of f_type differ between architectures.
+    #[allow(clippy::unnecessary_cast)]
+    let unified = rustix::fs::statfs(MOUNT).is_ok_and(|s| s.f_type as i64 == 0x6367_7270);
+    unified
+}
+
+impl Group {
+    /// Reads `linux.cgroupsPath`.
+    pub(super) fn parse(path: impl Into<PathBuf>) -> Result<Self, Failure> {
+        let path = path.into();
+        let text = path.to_string_lossy();
+        if text.contains(':') {
+            let what = format!("cgroupsPath {text:?} of the systemd driver");
+            return Err(Failure::Unsupported(what));
+        }
+        let below = path.strip_prefix("/").unwrap_or(&path);
+        let plain = |part| matches!(part, std::path::Component::Normal(_));
+        if below.as_os_str().is_empty() || !below.components().all(plain) {
+            return Err(Failure::Spec(format!("cgroupsPath {text:?}")));
+        }
+        Ok(Self(Path::new("/").join(below)))
+    }
+
+    /// For libcontainer.
+    pub(super) fn config(&self, id: &str) -> CgroupConfig {
+        CgroupConfig {
+            cgroup_path: self.0.clone(),
+            systemd_cgroup: false,
+            container_name: id.to_owned(),
+        }
+    }
+
+    /// Where a process of it is now: on v2 it may have gone deeper, and then nothing may enter the cgroup itself.
+    pub(super) fn of_process(&self, pid: i32) -> Self {
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let unified = text.lines().find_map(|line| line.strip_prefix("0::"));
+        match unified.map(Path::new) {
+            Some(path) if is_unified() && path.starts_with(&self.0) => Self(path.to_owned()),
+            _ => self.clone(),
+        }
+    }
+
+    fn manager(&self) -> Result<AnyCgroupManager, Failure> {
+        create_cgroup_manager(self.config("")).map_err(|e| Failure::Cgroup(whole(&e)))
+    }
+
+    /// Its directories, one for each hierarchy that has it.
+    pub(super) fn directories(&self) -> io::Result<Vec<PathBuf>> {
+        let below = self.0.strip_prefix("/").unwrap_or(&self.0);
+        let mut all: Vec<PathBuf> = cgroup::hierarchies()?
+            .iter()
+            .map(|root| root.join(below))
+            .filter(|dir| dir.is_dir())
+            .collect();
+        all.sort();
+        all.dedup();
+        Ok(all)
+    }
+
+    /// Makes its directories in the hierarchies of cgroup v1; in that of v2 whoever enters it makes it, for
+    /// controllers have to be handed down to it. Gives each with the hierarchy's root.
+    pub(super) fn make_v1(&self) -> io::Result<Vec<(PathBuf, PathBuf)>> {
+        let below = self.0.strip_prefix("/").unwrap_or(&self.0);
+        let mut made = Vec::new();
+        for root in cgroup::hierarchies_v1()? {
+            let dir = root.join(below);
+            fs::create_dir_all(&dir)?;
+            made.push((root, dir));
+        }
+        Ok(made)
+    }
+
+    /// Sets limits.
+    pub(super) fn limit(&self, resources: &LinuxResources) -> Result<(), Failure> {
+        let options = ControllerOpt {
+            resources,
+            disable_oom_killer: false,
+            oom_score_adj: None,
+            freezer_state: None,
+        };
+        self.check_usage(resources)?;
+        let console = is_unified() || self.has_console();
+        let applied = self.manager()?.apply(&options);
+        if !console {
+            self.deny_console()
+                .map_err(Failure::step("limiting the use of devices"))?;
+        }
+        applied.map_err(|e| Failure::Cgroup(whole(&e)))
+    }
+
+    /// On v2 the kernel would kill until a limit fits.
+    fn check_usage(&self, resources: &LinuxResources) -> Result<(), Failure> {
+        let Some(memory) = resources.memory() else {
+            return Ok(());
+        };
+        let limit = memory.limit().and_then(|limit| u64::try_from(limit).ok());
+        if !is_unified() || memory.check_before_update() != Some(true) {
+            return Ok(());
+        }
+        for dir in self.directories().unwrap_or_default() {
+            if let (Some(limit), Some(usage)) = (limit, cgroup::number(&dir.join("memory.current")))
+                && limit > 0
+                && usage >= limit
+            {
+                let text = format!("rejecting memory limit {limit} <= usage {usage}");
+                return Err(Failure::Cgroup(text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a process enter the cgroup in the hierarchies that libcgroups does not know: named ones of v1, and that of v2
+    /// beside v1.
+    pub(super) fn enter_named(&self, pid: i32) -> Result<(), Failure> {
+        if is_unified() {
+            return Ok(());
+        }
+        let failed = || Failure::step("entering the named cgroups");
+        let below = self.0.strip_prefix("/").unwrap_or(&self.0);
+        for root in cgroup::hierarchies_without_controllers().map_err(failed())? {
+            let dir = root.join(below);
+            fs::create_dir_all(&dir).map_err(failed())?;
+            let entered = fs::write(dir.join("cgroup.procs"), pid.to_string());
+            match entered {
+                // It was over already.
+                Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
+                other => other.map_err(failed())?,
+            }
+        }
+        Ok(())
+    }
+
+    /// On v1 libcgroups lets everyone use the machine's console, at each change of limits.
+    fn deny_console(&self) -> io::Result<()> {
+        for dir in self.directories()? {
+            let file = dir.join("devices.deny");
+            if file.exists() {
+                fs::write(file, "c 5:1 rwm")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the machine's console may be used, on v1.
+    fn has_console(&self) -> bool {
+        let lists = self.directories().unwrap_or_default();
+        lists.iter().any(|dir| {
+            fs::read_to_string(dir.join("devices.list")).is_ok_and(|list| {
+                list.lines()
+                    .any(|line| line.starts_with("a ") || line.starts_with("c 5:1 "))
+            })
+        })
+    }
+
+    /// On v2, has the kernel refuse devices; v1 has files for that, which libcgroups wrote.
+    pub(super) fn limit_devices(&self, rules: &[LinuxDeviceCgroup]) -> Result<(), Failure> {
+        if !is_unified() {
+            let console = |rule: &LinuxDeviceCgroup| {
+                rule.allow()
+                    && rule.major().is_none_or(|major| major == 5)
+                    && rule.minor().is_none_or(|minor| minor == 1)
+            };
+            if !rules.iter().any(console) {
+                self.deny_console()
+                    .map_err(Failure::step("limiting the use of devices"))?;
+            }
+            return Ok(());
+        }
+        let failed = || Failure::step("limiting the use of devices");
+        let dirs = self.directories().map_err(failed())?;
+        let dir = dirs
+            .first()
+            .ok_or_else(|| failed()(io::Error::from(io::ErrorKind::NotFound)))?;
+        let rules = super::devices::rules(rules)?;
+        device_filter::attach(dir, &rules).map_err(failed())
+    }
+
+    /// Stops all its processes where they are, or lets them go on.
+    pub(super) fn freeze(&self, state: FreezerState) -> Result<(), Failure> {
+        self.manager()?
+            .freeze(state)
+            .map_err(|e| Failure::Cgroup(whole(&e)))
+    }
+
+    /// Whether its processes are stopped.
+    pub(super) fn is_frozen(&self) -> bool {
+        let Ok(dirs) = self.directories() else {
+            return false;
+        };
+        let holds = |path: PathBuf, text: &str| {
+            fs::read_to_string(path).is_ok_and(|found| found.trim() == text)
+        };
+        dirs.iter().any(|dir| {
+            holds(dir.join("freezer.state"), "FROZEN") || holds(dir.join("cgroup.freeze"), "1")
+        })
+    }
+
+    /// All processes in it and below it.
+    pub(super) fn processes(&self) -> io::Result<BTreeSet<i32>> {
+        let mut all = BTreeSet::new();
+        for dir in self.directories()? {
+            collect(&dir, &mut all)?;
+        }
+        Ok(all)
+    }
+
+    /// Kills all that is in it, and waits until nothing is.
+    pub(super) fn kill(&self) -> Result<(), Failure> {
+        let until = Instant::now() + DEATH;
+        loop {
+            let left = self
+                .processes()
+                .map_err(Failure::step("listing processes"))?;
+            if left.is_empty() {
+                return Ok(());
+            }
+            for pid in &left {
+                if let Some(pid) = rustix::process::Pid::from_raw(*pid) {
+                    // Gone already is as good.
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+            }
+            // What is frozen on v1 does not die.
+            for dir in self.directories().unwrap_or_default() {
+                let state = dir.join("freezer.state");
+                if state.exists() {
+                    let _ = fs::write(state, "THAWED");
+                }
+            }
+            if Instant::now() > until {
+                let what = format!("processes {left:?} do not end, even killed");
+                return Err(Failure::Cgroup(what));
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Removes it, once it is empty.
+    pub(super) fn remove(&self) -> Result<(), Failure> {
+        let until = Instant::now() + DEATH;
+        loop {
+            match cgroup::remove(&self.0) {
+                // The last to leave is gone a moment later.
+                Err(e) if e.raw_os_error() == Some(libc::EBUSY) && Instant::now() < until => {
+                    std::thread::sleep(LOOK);
+                }
+                done => return done.map_err(Failure::step("removing the cgroup")),
+            }
+        }
+    }
+}
+
+fn collect(dir: &Path, all: &mut BTreeSet<i32>) -> io::Result<()> {
+    let gone = |e: &io::Error| {
+        e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(libc::ENODEV)
+    };
+    match fs::read_to_string(dir.join("cgroup.procs")) {
+        Ok(text) => all.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
+        Err(e) if gone(&e) => return Ok(()),
+        // A threaded one below lists its processes above.
+        Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
+        Err(e) => return Err(e),
+    }
+    // Of a process in another namespace the number is none.
+    all.remove(&0);
+    let entries = match fs::read_dir(dir) {
+        Err(e) if gone(&e) => return Ok(()),
+        other => other?,
+    };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            collect(&entry.path(), all)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_below_the_root() {
+        assert_eq!(Group::parse("/a/b").unwrap(), Group("/a/b".into()));
+        assert_eq!(Group::parse("a").unwrap(), Group("/a".into()));
+        for wrong in ["", "/", "/a/../b", "a/.."] {
+            assert!(Group::parse(wrong).is_err(), "{wrong}");
+        }
+        assert!(matches!(
+            Group::parse("a.slice:corten:b"),
+            Err(Failure::Unsupported(_))
+        ));
+    }
+
+    #[test]
+    fn one_that_is_not_there_has_nothing() {
+        let group = Group::parse(format!("/corten-none-{}", std::process::id())).unwrap();
+        assert!(group.processes().unwrap().is_empty());
+        assert!(!group.is_frozen());
+        group.kill().unwrap();
+        group.remove().unwrap();
+    }
+}
