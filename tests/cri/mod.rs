@@ -1,5 +1,6 @@
 //! The verbs of the CRI, one by one.
 
+mod alike;
 mod attributes;
 mod bad_input;
 mod checkpoints;

@@ -89,10 +89,16 @@ async fn a_paused_container_takes_new_limits() {
         let runtime = std::env::var("CORTEN_TEST_RUNTIME").unwrap_or_else(|_| "runc".into());
         let root = node.runroot().join("runtimes").join(&runtime);
         let root = root.to_str().unwrap();
-        let done = run(&[&runtime, "--root", root, "pause", &id]).await;
+        // corten's own runtime is a word of its command.
+        let program: &[&str] = match &*runtime {
+            "corten" => &[env!("CARGO_BIN_EXE_corten"), "oci-runtime"],
+            other => &[other],
+        };
+        let call = |verb| [program, &["--root", root, verb, &id]].concat();
+        let done = run(&call("pause")).await;
         assert_eq!(done.code, Some(0), "{done:?}");
         let updated = update(node, &id, memory(64 << 20)).await;
-        let resumed = run(&[&runtime, "--root", root, "resume", &id]).await;
+        let resumed = run(&call("resume")).await;
         updated.unwrap();
         assert_eq!(resumed.code, Some(0), "{resumed:?}");
         assert_eq!(told(node, &id).await.memory_limit_in_bytes, 64 << 20);

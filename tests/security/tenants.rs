@@ -346,8 +346,10 @@ async fn a_user_name_is_no_line_of_a_file() {
 #[tokio::test]
 async fn only_annotations_that_are_named_reach_the_runtime() {
     node(async |node| {
-        let allowed =
-            "[runtimes.runc]\nallowed_annotations = [\"io.example.mode\", \"io.kata.*\"]\n";
+        let runtime = std::env::var("CORTEN_TEST_RUNTIME").unwrap_or_else(|_| "runc".into());
+        let allowed = format!(
+            "[runtimes.{runtime}]\nallowed_annotations = [\"io.example.mode\", \"io.kata.*\"]\n"
+        );
         node.scratch.file("config.d/50-annotations.toml", allowed);
         node.restart().await;
         let config = pod("annotated");

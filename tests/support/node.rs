@@ -225,8 +225,11 @@ impl Node {
         ] {
             command.arg(flag).arg(value);
         }
-        // Another runtime than usual, where this machine calls for it.
-        if let Ok(name) = std::env::var("CORTEN_TEST_RUNTIME") {
+        // Another runtime than usual, where this machine calls for it and the test does not choose.
+        let chosen = |arg: &String| arg.starts_with("--default-runtime");
+        if let Ok(name) = std::env::var("CORTEN_TEST_RUNTIME")
+            && !self.options.args.iter().any(chosen)
+        {
             command.args(["--default-runtime", &name, "--runtime", &name]);
         }
         command.args(&self.options.args);
