@@ -213,7 +213,7 @@ fn own_way(
         Some(seccomp) => {
             let newer = match plain {
                 Plain::Runc => Newer::NotThere,
-                Plain::Crun | Plain::Youki => Newer::Default,
+                Plain::Crun | Plain::Youki | Plain::Corten => Newer::Default,
             };
             let program = services.filters.program(seccomp, newer)?;
             run.filter = Some(monitor::Filter {

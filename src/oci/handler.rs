@@ -50,6 +50,8 @@ pub enum Plain {
     Crun,
     /// youki.
     Youki,
+    /// corten itself.
+    Corten,
 }
 
 /// A handler as configured.
@@ -252,6 +254,7 @@ impl Handler {
             "runc" if rest.starts_with("version ") => Some(Plain::Runc),
             "crun" if rest.starts_with("version ") => Some(Plain::Crun),
             "youki" => Some(Plain::Youki),
+            "corten-runtime" if rest.starts_with("version ") => Some(Plain::Corten),
             _ => None,
         }
     }
@@ -423,6 +426,7 @@ mod tests {
             ("runc version 1.1.5+ds1", Some(Plain::Runc)),
             ("crun version 1.8.1", Some(Plain::Crun)),
             ("youki 0.5.3", Some(Plain::Youki)),
+            ("corten-runtime version 0.1.0", Some(Plain::Corten)),
             ("runsc version release-1", None),
             ("kata-runtime  : 3.0", None),
             ("krun version 1.8.1", None),
