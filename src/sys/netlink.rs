@@ -1,6 +1,9 @@
 //! Network links of the calling thread's namespace.
 #![allow(unsafe_code)]
 
+pub mod messages;
+pub mod socket;
+
 use std::{
     io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
