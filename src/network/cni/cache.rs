@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::conf::ConfList;
 use crate::{
     id::Id,
-    network::{Attachment, PodNetwork},
+    network::{Attachment, PodNetwork, busy::Busy},
     step::{self, Step},
 };
 
@@ -173,6 +173,8 @@ impl Begun {
 #[derive(Debug, Clone)]
 pub struct Cache {
     dir: PathBuf,
+    /// Work on the disk goes on when nobody waits for it any more: what comes next for the same pod waits for its end.
+    busy: Busy,
 }
 
 impl Cache {
@@ -193,7 +195,10 @@ impl Cache {
                     step::reached(Step::NetworkRecordSwept);
                 }
             }
-            Ok(Self { dir })
+            Ok(Self {
+                dir,
+                busy: Busy::default(),
+            })
         })
         .await
     }
@@ -222,7 +227,9 @@ impl Cache {
         let path = self.path(&intent.pod.id, "intent");
         let stale = self.path(&intent.pod.id, "result");
         let bytes = encode(&path, intent)?;
+        let guard = self.busy.take(&intent.pod.id).await;
         blocking(move || {
+            let _guard = guard;
             remove(&stale)?;
             let file = write(&path, &bytes, Step::NetworkIntentStaged)?;
             step::reached(Step::NetworkIntentWritten);
@@ -235,7 +242,9 @@ impl Cache {
     pub async fn finish(&self, id: &Id, outcome: &Outcome) -> Result<(), CacheError> {
         let path = self.path(id, "result");
         let bytes = encode(&path, outcome)?;
+        let guard = self.busy.take(id).await;
         blocking(move || {
+            let _guard = guard;
             write(&path, &bytes, Step::NetworkResultStaged)?;
             step::reached(Step::NetworkResultWritten);
             Ok(())
@@ -246,7 +255,9 @@ impl Cache {
     /// What is known of a pod.
     pub async fn load(&self, id: &Id) -> Result<Entry, CacheError> {
         let (intent, result) = (self.path(id, "intent"), self.path(id, "result"));
+        let guard = self.busy.take(id).await;
         blocking(move || {
+            let _guard = guard;
             let intent = match read::<Intent>(&intent)? {
                 // What was set aside earlier still has to be detached.
                 Found::Nothing if aside(&intent).exists() => return Ok(Entry::Unreadable),
@@ -266,7 +277,9 @@ impl Cache {
     /// Forgets a pod. Idempotent.
     pub async fn forget(&self, id: &Id) -> Result<(), CacheError> {
         let (intent, result) = (self.path(id, "intent"), self.path(id, "result"));
+        let guard = self.busy.take(id).await;
         blocking(move || {
+            let _guard = guard;
             remove(&aside(&result))?;
             remove(&aside(&intent))?;
             remove(&result)?;
@@ -419,6 +432,24 @@ mod tests {
         cache.forget(&id).await.unwrap();
         assert!(cache.ids().await.unwrap().is_empty());
         assert_eq!(fs::read_dir(dir.path().join("a/b")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_is_forgotten_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path().to_owned()).await.unwrap();
+        let intent = intent();
+        let outcome = Outcome::new(serde_json::json!({}), Attachment::default());
+        for _ in 0..200 {
+            let mut begun = Box::pin(cache.begin(&intent));
+            let _ = futures_util::poll!(&mut begun);
+            drop(begun);
+            let mut finished = Box::pin(cache.finish(&intent.pod.id, &outcome));
+            let _ = futures_util::poll!(&mut finished);
+            drop(finished);
+            cache.forget(&intent.pod.id).await.unwrap();
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        }
     }
 
     #[tokio::test]
