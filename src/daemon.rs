@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    config::{Config, ConfigError},
+    config::{CniNative, Config, ConfigError},
     container::{looks::Looks, volumes::container_of_view},
     cri::{
         server::{self, Drained, ServeError},
@@ -29,7 +29,7 @@ use crate::{
     image::{ImageError, Images, ImagesConfig},
     layout::Layout,
     monitor::MonitorBinary,
-    network::{Network, NetworkConfig, NetworkError},
+    network::{Network, NetworkConfig, NetworkError, native::plugin::Usage},
     oci::{
         Handlers,
         capability::UnknownCapability,
@@ -286,6 +286,10 @@ fn network_config(config: &Config, layout: &Layout) -> NetworkConfig {
         default_network: config.cni_default_network.clone(),
         tag: tag(&config.root),
         plugin_timeout: config.cni_timeout,
+        native: match config.cni_native {
+            CniNative::Auto => Usage::Auto,
+            CniNative::Never => Usage::Never,
+        },
         ..NetworkConfig::default()
     }
 }

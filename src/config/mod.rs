@@ -19,7 +19,7 @@ pub use runtime::{Runtime, Runtimes};
 pub use sources::{Loaded, Sources};
 pub use table::OptionSpec;
 pub use types::{
-    Capability, CgroupManager, DeviceSpec, ExecBy, IpAddress, LogFilter, LogFormat, Program,
-    Rlimit, RuntimeKind, Size, UnixAddress,
+    Capability, CgroupManager, CniNative, DeviceSpec, ExecBy, IpAddress, LogFilter, LogFormat,
+    Program, Rlimit, RuntimeKind, Size, UnixAddress,
 };
 pub use value::{format_duration, parse_duration};

@@ -6,8 +6,8 @@ use super::{
     runtime::Runtimes,
     table::options,
     types::{
-        Capability, CgroupManager, DeviceSpec, IpAddress, LogFilter, LogFormat, Program, Rlimit,
-        Size, UnixAddress,
+        Capability, CgroupManager, CniNative, DeviceSpec, IpAddress, LogFilter, LogFormat, Program,
+        Rlimit, Size, UnixAddress,
     },
 };
 
@@ -190,6 +190,10 @@ options! {
 
         /// Name of the CNI network to use rather than the first. Empty: the first.
         cni_default_network: Option<String> = None, "cni-default-network" "NAME";
+
+        /// Do the work of bridge, ptp, host-local, loopback and portmap without these plugins, wherever that comes to the
+        /// same: auto or never. Which plugins of the network that is, and why not the others, is logged.
+        cni_native: CniNative = CniNative::Auto, "cni-native" "WHEN";
 
         /// How long the plugins may take to add or remove a pod.
         cni_timeout: Duration = Duration::from_secs(300), "cni-timeout" "DURATION";

@@ -226,6 +226,15 @@ pub enum RuntimeKind {
     Embedded,
 }
 
+/// Whether the work of CNI plugins is done without them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CniNative {
+    /// Where it comes to the same.
+    Auto,
+    /// Never.
+    Never,
+}
+
 /// How log lines of the daemon look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -257,6 +266,7 @@ macro_rules! words {
 words!(CgroupManager: Cgroupfs = "cgroupfs", Systemd = "systemd");
 words!(ExecBy: Auto = "auto", Runtime = "runtime");
 words!(RuntimeKind: Oci = "oci", Embedded = "embedded");
+words!(CniNative: Auto = "auto", Never = "never");
 words!(LogFormat: Text = "text", Json = "json");
 
 /// What the daemon logs: a level, or directives like `info,corten::network=debug`.
@@ -479,6 +489,7 @@ text_setting!(
     RuntimeKind: "\"oci\" or \"embedded\"",
     CgroupManager: "\"cgroupfs\" or \"systemd\"",
     ExecBy: "\"auto\" or \"runtime\"",
+    CniNative: "\"auto\" or \"never\"",
     LogFormat: "\"text\" or \"json\"",
     LogFilter: "a level in quotes, like \"info\"",
     Rlimit: "a limit in quotes, like \"nofile=1024:4096\"",

@@ -15,6 +15,7 @@ use crate::{
         NetworkError,
         cni::{chain::ChainError, plugin::PluginError},
         hostport::HostPortError,
+        native::{IpamError, NativeError},
         pod_cidr::PodCidrError,
         process::ProcessError,
     },
@@ -194,6 +195,10 @@ impl Classify for NetworkError {
                 source: PluginError::Process(ProcessError::Timeout { .. }),
                 ..
             }) => Kind::DeadlineExceeded,
+            Self::Chain(ChainError::Native { source, .. }) => match &**source {
+                NativeError::Ipam(IpamError::Exhausted(_)) => Kind::ResourceExhausted,
+                _ => Kind::Internal,
+            },
             Self::Args(_) => Kind::InvalidArgument,
             Self::Template(PodCidrError::Write(_, source)) => of_io(source),
             Self::HostPort(HostPortError::Conflict(_)) | Self::Template(_) => {

@@ -3,6 +3,7 @@
 use super::{
     cni::{args::ArgsError, cache::CacheError, chain::ChainError},
     hostport::{HostPortError, TagError},
+    native::NativeError,
     pod_cidr::PodCidrError,
 };
 use crate::id::Id;
@@ -22,6 +23,9 @@ pub enum NetworkError {
     /// Plugins.
     #[error(transparent)]
     Chain(#[from] ChainError),
+    /// What is done without plugins.
+    #[error(transparent)]
+    Native(#[from] NativeError),
     /// Records.
     #[error(transparent)]
     Cache(#[from] CacheError),

@@ -6,10 +6,8 @@ use futures_util::{StreamExt, stream};
 
 use super::{
     Network, NetworkError,
-    cni::{
-        cache::Entry,
-        chain::{Chain, ChainError},
-    },
+    cni::{cache::Entry, chain::ChainError},
+    native::plugin::ways,
 };
 use crate::id::Id;
 
@@ -39,6 +37,9 @@ impl Network {
     pub async fn gc(&self, live: &BTreeSet<Id>) -> Result<GcReport, NetworkError> {
         let mut report = GcReport::default();
         let published = self.inner.ports.apply().await;
+        if let Err(e) = self.inner.native.restore().await {
+            tracing::warn!("{}", crate::causes::whole(&e));
+        }
         let stale: Vec<Id> = self.inner.earlier().difference(live).cloned().collect();
         let mut done = stream::iter(stale)
             .map(|id| async move {
@@ -89,10 +90,8 @@ impl Network {
             }
         }
         let valid: Vec<_> = valid.iter().map(Id::as_str).collect();
-        let chain = Chain {
-            conf: &conf,
-            runner: &inner.runner,
-        };
+        let ways = ways(&conf, inner.usage);
+        let chain = inner.chain(&conf, &ways);
         report.plugins = chain.gc(&valid).await;
         Ok(())
     }

@@ -10,10 +10,12 @@ pub mod error;
 pub mod files;
 pub mod gc;
 pub mod hostport;
+pub mod native;
 pub mod pod_cidr;
 pub mod process;
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -35,12 +37,17 @@ use crate::{id::Id, sys::namespaces};
 use cni::{
     args,
     cache::{Begun, Cache, Entry, Intent, Outcome},
-    chain::{Chain, ChainError},
+    chain::{Chain, ChainError, settled_version},
+    conf::ConfList,
     plugin::Runner,
     result::IpPrefix,
     watch::{Current, Source},
 };
 use hostport::{HostPortError, HostPorts, TableName, Target};
+use native::{
+    Native,
+    plugin::{Usage, Way, handed_over, ways, ways_back},
+};
 
 /// What a network is made of.
 #[derive(Debug, Clone)]
@@ -61,6 +68,8 @@ pub struct NetworkConfig {
     pub plugin_timeout: Duration,
     /// How many plugins run side by side.
     pub plugins_at_once: usize,
+    /// Whether the work of common plugins is done without them.
+    pub native: Usage,
     /// Whether plugins that can are told, after a start, to forget all pods but ours. Not for networks
     /// shared with another runtime.
     pub plugin_gc: bool,
@@ -77,6 +86,7 @@ impl Default for NetworkConfig {
             tag: "default".into(),
             plugin_timeout: Duration::from_secs(120),
             plugins_at_once: 64,
+            native: Usage::Auto,
             plugin_gc: true,
         }
     }
@@ -124,6 +134,8 @@ struct Inner {
     current: watch::Receiver<Current>,
     watcher: AbortHandle,
     ports: HostPorts,
+    native: Native,
+    usage: Usage,
     /// Those whose record from before this start could not be read.
     unreadable: Vec<Id>,
     /// Those with a record from before this start and not attached anew since.
@@ -151,13 +163,16 @@ impl Network {
         );
         let cache = Cache::open(config.cache_dir.clone()).await?;
         let ports = HostPorts::new(name);
+        let native = Native::new(&config.tag, config.plugin_timeout);
+        let usage = usage(config.native).await;
         let mut earlier = BTreeSet::new();
         let mut unreadable = Vec::new();
         for id in cache.ids().await? {
             // One record that is no good is no reason not to start.
             match cache.load(&id).await {
                 Ok(Entry::Known { intent, outcome }) => {
-                    remember(&ports, &intent, outcome.as_deref())
+                    remember(&ports, &intent, outcome.as_deref());
+                    remember_masquerade(&native, &intent, outcome.as_deref());
                 }
                 Ok(Entry::None) => {}
                 Ok(Entry::Unreadable) => unreadable.push(id.clone()),
@@ -170,6 +185,8 @@ impl Network {
             plugin_dirs: config.plugin_dirs.clone(),
             network: config.default_network.clone(),
             runner: runner.clone(),
+            native: native.clone(),
+            usage,
         })
         .await;
         let inner = Inner {
@@ -179,6 +196,8 @@ impl Network {
             current,
             watcher,
             ports,
+            native,
+            usage,
             unreadable,
             earlier: Mutex::new(earlier),
             writing: tokio::sync::Mutex::default(),
@@ -226,7 +245,8 @@ impl Network {
                 return Ok(());
             };
             let network = config.default_network.as_deref();
-            pod_cidr::write(template, &config.conf_dir, network, &inner.runner, &cidrs)
+            let means = (&inner.runner, inner.usage);
+            pod_cidr::write(template, &config.conf_dir, network, means, &cidrs)
         });
         match written.await {
             Ok(written) => Ok(written?),
@@ -255,8 +275,8 @@ impl Network {
         }
         inner.earlier().remove(&pod.id);
         inner.ports.reserve(pod)?;
-        let native = !pod.ports.is_empty() && !conf.has_capability("portMappings");
-        let intent = Intent::new(pod.clone(), (*conf).clone(), native);
+        let ways = ways(&conf, inner.usage);
+        let intent = Intent::new(pod.clone(), (*conf).clone(), &ways);
         let begun = match inner.cache.begin(&intent).await {
             Ok(begun) => begun,
             Err(e) => {
@@ -265,7 +285,7 @@ impl Network {
             }
         };
         let mut result = None;
-        match inner.attach(&intent, begun, &mut result).await {
+        match inner.attach(&intent, &ways, begun, &mut result).await {
             Ok(attachment) => Ok(attachment),
             Err(e) => {
                 if let Err(undo) = inner.detach(&intent, result.as_ref()).await {
@@ -282,11 +302,11 @@ impl Network {
             Entry::Known {
                 intent,
                 outcome: Some(outcome),
-            } => Ok(self
-                .inner
-                .chain(&intent)
-                .check(&intent.pod, &outcome.result)
-                .await?),
+            } => {
+                let (conf, ways) = self.inner.way_back(&intent).await;
+                let chain = self.inner.chain(&conf, &ways);
+                Ok(chain.check(&intent.pod, &outcome.result).await?)
+            }
             Entry::Known { .. } => Err(NetworkError::Incomplete(id.clone())),
             Entry::None | Entry::Unreadable => Err(NetworkError::NotAttached(id.clone())),
         }
@@ -330,11 +350,26 @@ impl Network {
 }
 
 impl Inner {
-    fn chain<'a>(&'a self, intent: &'a Intent) -> Chain<'a> {
+    fn chain<'a>(&'a self, conf: &'a ConfList, ways: &'a [Way]) -> Chain<'a> {
         Chain {
-            conf: &intent.conf,
+            conf,
+            ways,
             runner: &self.runner,
+            native: &self.native,
         }
+    }
+
+    /// The list to check or detach a pod with, and how each of its plugins is done.
+    async fn way_back<'a>(&self, intent: &'a Intent) -> (Cow<'a, ConfList>, Vec<Way>) {
+        let ways = ways_back(&intent.conf, self.usage, &intent.native);
+        let Some(mut conf) = handed_over(&intent.conf, &ways, &intent.native) else {
+            return (Cow::Borrowed(&intent.conf), ways);
+        };
+        if conf.versions.len() > 1 {
+            // Programs had no say in it.
+            conf.version = settled_version(&conf, &ways, &self.runner).await;
+        }
+        (Cow::Owned(conf), ways)
     }
 
     fn earlier(&self) -> MutexGuard<'_, BTreeSet<Id>> {
@@ -345,10 +380,11 @@ impl Inner {
     async fn attach(
         &self,
         intent: &Intent,
+        ways: &[Way],
         begun: Begun,
         result: &mut Option<Value>,
     ) -> Result<Attachment, NetworkError> {
-        let chain = self.chain(intent);
+        let chain = self.chain(&intent.conf, ways);
         let (added, synced) = tokio::join!(chain.add(&intent.pod), begun.sync());
         let (raw, parsed) = added?;
         let raw = result.insert(raw).clone();
@@ -371,7 +407,11 @@ impl Inner {
             self.ports.apply().await?;
         }
         let netns = Some(intent.pod.netns.as_path()).filter(|p| namespaces::is_pinned(p));
-        self.chain(intent).del(&intent.pod, netns, result).await?;
+        let (conf, ways) = self.way_back(intent).await;
+        let chain = self.chain(&conf, &ways);
+        chain.del(&intent.pod, netns, result).await?;
+        // By now it is gone where that is done natively.
+        self.native.unmasquerade(id).await?;
         self.ports.release(id);
         Ok(self.cache.forget(id).await?)
     }
@@ -381,10 +421,8 @@ impl Inner {
         let Some(conf) = self.current.borrow().conf.clone() else {
             return;
         };
-        let chain = Chain {
-            conf: &conf,
-            runner: &self.runner,
-        };
+        let ways = ways(&conf, self.usage);
+        let chain = self.chain(&conf, &ways);
         let pod = PodNetwork::bare(id.clone(), PathBuf::new());
         let done: Result<(), ChainError> = chain.del(&pod, None::<&Path>, None).await;
         if let Err(e) = done {
@@ -406,6 +444,29 @@ fn remember(ports: &HostPorts, intent: &Intent, outcome: Option<&Outcome>) {
     };
     if let Err(e) = taken_up() {
         tracing::warn!(sandbox = %intent.pod.id, "{}", crate::causes::whole(&e));
+    }
+}
+
+/// Takes up a pod that an earlier run masqueraded.
+fn remember_masquerade(native: &Native, intent: &Intent, outcome: Option<&Outcome>) {
+    let ways = ways_back(&intent.conf, Usage::Auto, &intent.native);
+    let masqueraded = ways
+        .iter()
+        .any(|way| matches!(way, Way::Native(plugin) if plugin.masquerades()));
+    if let (true, Some(outcome)) = (masqueraded, outcome) {
+        let ips = outcome.attachment.ips.iter().map(|ip| ip.address);
+        native.masquerade().remember(&intent.pod.id, ips.collect());
+    }
+}
+
+/// What can be done natively on this kernel.
+async fn usage(wanted: Usage) -> Usage {
+    match wanted {
+        Usage::Never => Usage::Never,
+        _ => match tokio::task::spawn_blocking(native::exists_at_all).await {
+            Ok(true) => Usage::Auto,
+            _ => Usage::WithoutMasquerade,
+        },
     }
 }
 

@@ -14,6 +14,7 @@ use super::cni::{
     result::IpPrefix,
     template::{Data, TEXT_MAX, Template, TemplateError},
 };
+use super::native::plugin::Usage;
 
 /// The file that is written.
 pub const FILE: &str = "10-corten-net.conflist";
@@ -43,11 +44,11 @@ pub(super) fn write(
     template: &Path,
     dir: &Path,
     network: Option<&str>,
-    runner: &Runner,
+    (runner, usage): (&Runner, Usage),
     cidrs: &[IpPrefix],
 ) -> Result<(), PodCidrError> {
     let path = dir.join(FILE);
-    let scan = Scan::read(dir, runner);
+    let scan = Scan::read(dir, runner, usage);
     let other = scan
         .usable
         .iter()
@@ -139,7 +140,7 @@ mod tests {
                 &self.path("template"),
                 &self.path("net.d"),
                 None,
-                &runner,
+                (&runner, Usage::Never),
                 &cidrs,
             )
         }

@@ -7,7 +7,10 @@ mod bridge;
 mod failures;
 mod hostports;
 mod script;
+mod state;
+mod upsets;
 mod watching;
+mod without_plugins;
 
 use std::{
     collections::BTreeMap,
@@ -88,8 +91,14 @@ impl Host {
         self.dir.path().join(name)
     }
 
+    /// What is tested of plugins is tested of their programs.
     fn config(&self) -> NetworkConfig {
+        self.config_by(Usage::Never)
+    }
+
+    fn config_by(&self, native: Usage) -> NetworkConfig {
         NetworkConfig {
+            native,
             conf_dir: self.path("conf"),
             plugin_dirs: vec![self.path("bin"), "/usr/lib/cni".into()],
             cache_dir: self.path("cache"),
@@ -100,6 +109,10 @@ impl Host {
 
     async fn network(&self) -> Network {
         Network::open(self.config()).await.unwrap()
+    }
+
+    async fn network_by(&self, native: Usage) -> Network {
+        Network::open(self.config_by(native)).await.unwrap()
     }
 
     fn conf(&self, name: &str, text: &str) {

@@ -98,6 +98,16 @@ steps! {
     CniAddCalled = "cni-add-called",
     /// It has answered.
     CniAdded = "cni-added",
+    /// An address is reserved for a pod.
+    AddressReserved = "address-reserved",
+    /// The bridge of the pods is there, up and with its addresses.
+    BridgeReady = "bridge-ready",
+    /// A pod's link is made, and down.
+    PodLinkMade = "pod-link-made",
+    /// A pod calls the world by the host's address.
+    PodMasqueraded = "pod-masqueraded",
+    /// A pod's link has its addresses and routes.
+    PodLinkConfigured = "pod-link-configured",
     /// What the plugins answered is written aside.
     NetworkResultStaged = "network-result-staged",
     /// It is in its place.
@@ -114,6 +124,12 @@ steps! {
     CniDelCalled = "cni-del-called",
     /// It has answered.
     CniDeleted = "cni-deleted",
+    /// A pod calls the world by the host's address no more.
+    PodUnmasqueraded = "pod-unmasqueraded",
+    /// A pod's link is deleted.
+    PodLinkDeleted = "pod-link-deleted",
+    /// A pod's addresses are free.
+    AddressesReleased = "addresses-released",
     /// The plugins' answer is forgotten.
     NetworkResultForgotten = "network-result-forgotten",
     /// So is the intent.

@@ -52,7 +52,7 @@ async fn full(node: &Node, name: &str) -> (String, String) {
 #[tokio::test]
 async fn a_sandbox_half_removed_is_removed() {
     node_with(with_steps(), async |node| {
-        for step in ["sandbox-noted", "cni-del-called", "sandbox-forgotten"] {
+        for step in ["sandbox-noted", "pod-link-deleted", "sandbox-forgotten"] {
             let (pod, _) = full(node, step).await;
             killed_at(node, step, node.remove_pod(&pod)).await;
             until("it is gone", async || node.pods(None).await.is_empty()).await;
@@ -65,7 +65,7 @@ async fn a_sandbox_half_removed_is_removed() {
 #[tokio::test]
 async fn a_sandbox_half_stopped_is_stopped() {
     node_with(with_steps(), async |node| {
-        for step in ["sandbox-noted", "signal-sent", "cni-del-called"] {
+        for step in ["sandbox-noted", "signal-sent", "pod-link-deleted"] {
             let (pod, id) = full(node, step).await;
             killed_at(node, step, node.stop_pod(&pod)).await;
             let pins = node.runroot().join("ns").join(&pod);

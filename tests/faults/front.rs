@@ -132,6 +132,7 @@ impl Front {
     pub(super) fn as_plugins(&self) -> Options {
         Options {
             plugins: self.program.parent().map(Path::to_owned),
+            args: vec!["--cni-native=never".to_owned()],
             ..Options::default()
         }
     }

@@ -114,7 +114,9 @@ async fn one_pod_that_hangs_in_any_step_slows_no_other() {
     let registry = FakeRegistry::start(&busybox(), Behaviour::default()).await;
     let wire = Wire::to(registry.host()).await;
     let mut options = front.as_handler();
-    options.plugins = plugin.as_plugins().plugins;
+    let with_plugin = plugin.as_plugins();
+    options.plugins = with_plugin.plugins;
+    options.args.extend(with_plugin.args);
     options.registries = insecure(wire.host());
     options.args.push("--pull-progress-timeout=10m".into());
     node_with(options, async |node| {

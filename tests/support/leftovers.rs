@@ -35,8 +35,8 @@ pub(crate) struct Leftovers {
     pub(crate) ids: BTreeSet<String>,
     /// Sockets that are the daemon's own, whatever pods there are.
     pub(crate) sockets: Vec<PathBuf>,
-    /// The packet filter's table of host ports.
-    pub(crate) table: String,
+    /// The packet filter's tables of host ports and of pods that call the world.
+    pub(crate) tables: [String; 2],
 }
 
 impl Leftovers {
@@ -112,8 +112,10 @@ impl Leftovers {
         let mut found = Vec::new();
         let listed = run(&["nft", "list", "ruleset"]).await.stdout;
         let legacy = run(&["iptables-legacy-save"]).await.stdout;
-        if listed.contains(&format!("table inet {} ", self.table)) {
-            found.push(format!("table {}", self.table));
+        for table in &self.tables {
+            if listed.contains(&format!("table inet {table} ")) {
+                found.push(format!("table {table}"));
+            }
         }
         for line in listed.lines().chain(legacy.lines()) {
             if line.contains(&self.network) || self.ids.iter().any(|id| line.contains(id)) {

@@ -39,6 +39,8 @@ pub(crate) struct Options {
     pub(crate) no_network: bool,
     /// No image is loaded.
     pub(crate) no_image: bool,
+    /// Plugins that its network has besides the bridge, and that are never done natively.
+    pub(crate) more_plugins: &'static [&'static str],
     /// Directory of its network plugins, in place of the node's.
     pub(crate) plugins: Option<PathBuf>,
     /// Its monitor, in place of the usual one.
@@ -135,7 +137,7 @@ impl Node {
     /// The same with another plugin in place of the bridge's.
     pub(crate) fn configure_network_by(&self, plugin: &str) {
         let (a, b) = self.subnet;
-        let list = serde_json::json!({
+        let mut list = serde_json::json!({
             "cniVersion": "1.0.0", "name": self.network_name(), "plugins": [{
                 "type": plugin, "bridge": self.bridge(), "isGateway": true, "ipMasq": true,
                 "hairpinMode": true, "ipam": {
@@ -143,6 +145,9 @@ impl Node {
                     "ranges": [[{"subnet": format!("10.{a}.{b}.0/24")}],
                                [{"subnet": format!("fd00:{a:x}:{b:x}::/64")}]],
                     "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}}]});
+        let plugins = list["plugins"].as_array_mut().unwrap();
+        let more = self.options.more_plugins.iter();
+        plugins.extend(more.map(|kind| serde_json::json!({"type": kind})));
         self.write_network("10-tests.conflist", &list);
     }
 
@@ -435,11 +440,10 @@ impl Node {
         self.cli_fed(&["load"], Some(archive)).await.ok();
     }
 
-    /// The packet filter's table of host ports, which has the root's name in a short form.
-    fn filter_table(&self) -> String {
+    /// What tells the packet filter's tables of the daemon from those of others: the root's name in a short form.
+    fn filter_tag(&self) -> String {
         let hash = Sha256::digest(self.root().as_os_str().as_encoded_bytes());
-        let tag: String = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("corten_{tag}")
+        hash[..4].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// What of its pods and containers is still on the machine.
@@ -455,7 +459,8 @@ impl Node {
             ipam: self.scratch.join("ipam"),
             ids: self.ids.lock().unwrap().clone(),
             sockets: vec![self.socket()],
-            table: self.filter_table(),
+            tables: ["corten_", "corten-masquerade_"]
+                .map(|name| format!("{name}{}", self.filter_tag())),
         };
         search.find(daemon.as_slice()).await
     }

@@ -6,6 +6,7 @@
 //! without it, so it is written atomically but not synced. A file that cannot be read is set aside as `NAME.bad`.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, DirBuilder, File},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -18,7 +19,11 @@ use serde_json::Value;
 use super::conf::ConfList;
 use crate::{
     id::Id,
-    network::{Attachment, PodNetwork, busy::Busy},
+    network::{
+        Attachment, PodNetwork,
+        busy::Busy,
+        native::plugin::{Way, publishes_ports},
+    },
     step::{self, Step},
 };
 
@@ -37,6 +42,9 @@ pub struct Intent {
     pub conf: ConfList,
     /// Host ports are published by this runtime and not by a plugin.
     pub native_ports: bool,
+    /// The plugins that were done natively.
+    #[serde(default)]
+    pub native: BTreeSet<String>,
 }
 
 /// ADD returned.
@@ -51,12 +59,15 @@ pub struct Outcome {
 
 impl Intent {
     /// About to attach `pod`.
-    pub fn new(pod: PodNetwork, conf: ConfList, native_ports: bool) -> Self {
+    pub fn new(pod: PodNetwork, conf: ConfList, ways: &[Way]) -> Self {
+        let done = conf.plugins.iter().zip(ways);
+        let native = done.filter(|(_, way)| matches!(way, Way::Native(_)));
         Self {
             version: VERSION,
+            native_ports: !pod.ports.is_empty() && publishes_ports(&conf, ways),
+            native: native.map(|(plugin, _)| plugin.kind.clone()).collect(),
             pod,
             conf,
-            native_ports,
         }
     }
 }
@@ -401,7 +412,8 @@ mod tests {
 
     fn intent() -> Intent {
         let conf = ConfList::parse_single(br#"{"name":"n","type":"x","f":1.5}"#).unwrap();
-        Intent::new(pod("/ns"), conf, true)
+        let program = Way::Program("unknown".into());
+        Intent::new(pod("/ns"), conf, &[program])
     }
 
     #[tokio::test]

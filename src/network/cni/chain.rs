@@ -9,9 +9,16 @@ use super::{
     conf::{ConfList, PluginConf},
     plugin::{PluginError, Runner, Target, Verb, bad_answer},
     result::CniResult,
+    version::{self, Version},
 };
 use crate::{
-    network::PodNetwork,
+    network::{
+        PodNetwork,
+        native::{
+            self, Native, NativeError,
+            plugin::{Plugin, Way},
+        },
+    },
     step::{self, Step},
 };
 
@@ -34,6 +41,19 @@ pub enum ChainError {
         #[source]
         source: PluginError,
     },
+    /// One of them that is done natively was not.
+    #[error("network {network:?}: {plugin}: {}", verb.as_str())]
+    Native {
+        /// Which network.
+        network: String,
+        /// Which plugin.
+        plugin: String,
+        /// What was asked for.
+        verb: Verb,
+        /// Why.
+        #[source]
+        source: Box<NativeError>,
+    },
     /// The pod has something that plugins cannot be told.
     #[error(transparent)]
     Args(#[from] ArgsError),
@@ -50,13 +70,17 @@ pub enum ChainError {
     },
 }
 
-/// A list and who calls it.
+/// A list and who does it.
 #[derive(Debug, Clone, Copy)]
 pub struct Chain<'a> {
     /// The list.
     pub conf: &'a ConfList,
-    /// Who calls.
+    /// How each of its plugins is done.
+    pub ways: &'a [Way],
+    /// Who calls programs.
     pub runner: &'a Runner,
+    /// Who does the others.
+    pub native: &'a Native,
 }
 
 impl Chain<'_> {
@@ -64,8 +88,17 @@ impl Chain<'_> {
     pub async fn add(&self, pod: &PodNetwork) -> Result<(Value, CniResult), ChainError> {
         let args = args::cni_args(pod)?;
         let mut last = (Value::Null, CniResult::default());
-        for plugin in &self.conf.plugins {
+        for (plugin, way) in self.plugins() {
             let previous = (!last.0.is_null()).then_some(&last.0);
+            if let Some(native) = way {
+                let call = self.native_call(plugin, native, pod, previous);
+                let added = self.native.add(call).await;
+                let result = added.map_err(|source| self.undone(plugin, Verb::Add, source))?;
+                last = self
+                    .understand(result.to_string().as_bytes())
+                    .map_err(|source| self.failed(plugin, Verb::Add, source))?;
+                continue;
+            }
             let conf = self.encode(plugin, Some(pod), previous, None)?;
             let target = target(pod, Some(&pod.netns), &args);
             step::reached(Step::CniAddCalled);
@@ -87,7 +120,13 @@ impl Chain<'_> {
     ) -> Result<(), ChainError> {
         let args = args::cni_args(pod)?;
         let result = result.filter(|_| self.conf.version.del_takes_result());
-        for plugin in self.conf.plugins.iter().rev() {
+        for (plugin, way) in self.plugins().rev() {
+            if let Some(native) = way {
+                let call = self.native_call(plugin, native, pod, result);
+                let deleted = self.native.del(call, netns).await;
+                deleted.map_err(|source| self.undone(plugin, Verb::Del, source))?;
+                continue;
+            }
             let conf = self.encode(plugin, Some(pod), result, None)?;
             let target = target(pod, netns, &args);
             step::reached(Step::CniDelCalled);
@@ -103,7 +142,13 @@ impl Chain<'_> {
             return Ok(());
         }
         let args = args::cni_args(pod)?;
-        for plugin in &self.conf.plugins {
+        for (plugin, way) in self.plugins() {
+            if let Some(native) = way {
+                let call = self.native_call(plugin, native, pod, Some(result));
+                let checked = self.native.check(call).await;
+                checked.map_err(|source| self.undone(plugin, Verb::Check, source))?;
+                continue;
+            }
             let conf = self.encode(plugin, Some(pod), Some(result), None)?;
             let target = target(pod, Some(&pod.netns), &args);
             self.call(plugin, Verb::Check, Some(target), &conf).await?;
@@ -116,7 +161,7 @@ impl Chain<'_> {
         if !self.conf.version.has_status_and_gc() {
             return Ok(());
         }
-        for plugin in &self.conf.plugins {
+        for (plugin, _) in self.plugins().filter(|(_, way)| way.is_none()) {
             let conf = self.encode(plugin, None, None, None)?;
             self.call(plugin, Verb::Status, None, &conf).await?;
         }
@@ -130,11 +175,18 @@ impl Chain<'_> {
         if self.conf.disable_gc || !self.conf.version.has_status_and_gc() {
             return failures;
         }
+        let ids = valid;
         let valid: Value = valid
             .iter()
             .map(|id| json!({"containerID": id, "ifname": INTERFACE}))
             .collect();
-        for plugin in &self.conf.plugins {
+        for (plugin, way) in self.plugins() {
+            if let Some(native) = way {
+                let name = &self.conf.name;
+                let done = self.native.gc(name, native, ids, INTERFACE).await;
+                failures.extend(done.err().map(|e| self.undone(plugin, Verb::Gc, e)));
+                continue;
+            }
             let told = match self.encode(plugin, None, None, Some(&valid)) {
                 Ok(conf) => self.call(plugin, Verb::Gc, None, &conf).await.map(drop),
                 Err(e) => Err(e),
@@ -142,6 +194,44 @@ impl Chain<'_> {
             failures.extend(told.err());
         }
         failures
+    }
+
+    /// The plugins, with the native work where there is such.
+    fn plugins(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (&PluginConf, Option<&Plugin>)> + ExactSizeIterator {
+        self.conf.plugins.iter().zip(self.ways).map(|(conf, way)| {
+            let native = match way {
+                Way::Native(plugin) => Some(&**plugin),
+                Way::Program(_) => None,
+            };
+            (conf, native)
+        })
+    }
+
+    fn native_call<'b>(
+        &'b self,
+        conf: &'b PluginConf,
+        plugin: &'b Plugin,
+        pod: &'b PodNetwork,
+        previous: Option<&'b Value>,
+    ) -> native::Call<'b> {
+        native::Call {
+            list: self.conf,
+            conf,
+            plugin,
+            pod,
+            previous,
+        }
+    }
+
+    fn undone(&self, plugin: &PluginConf, verb: Verb, source: NativeError) -> ChainError {
+        ChainError::Native {
+            network: self.conf.name.clone(),
+            plugin: plugin.kind.clone(),
+            verb,
+            source: source.into(),
+        }
     }
 
     async fn call(
@@ -210,6 +300,17 @@ impl Chain<'_> {
             source,
         })
     }
+}
+
+/// The newest version that a list asks for and all its programs speak.
+pub async fn settled_version(list: &ConfList, ways: &[Way], runner: &Runner) -> Version {
+    let all = list.plugins.iter().zip(ways);
+    let programs = all.filter(|(_, way)| matches!(way, Way::Program(_)));
+    let asked = programs.map(|(plugin, _)| runner.versions(&plugin.kind));
+    // A plugin that cannot tell has no say.
+    let answers = futures_util::future::join_all(asked).await;
+    let spoken: Vec<_> = answers.into_iter().flatten().collect();
+    version::negotiate(&list.versions, &spoken).unwrap_or(list.version)
 }
 
 fn target<'a>(pod: &'a PodNetwork, netns: Option<&'a Path>, args: &'a str) -> Target<'a> {

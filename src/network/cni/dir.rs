@@ -12,6 +12,7 @@ use super::{
     conf::{ConfError, ConfList, MAX_PLUGINS, PluginConf},
     plugin::{PluginError, Runner},
 };
+use crate::network::native::plugin::{Usage, Way, ways};
 
 /// Largest configuration file.
 const MAX_FILE: u64 = 1 << 20;
@@ -83,8 +84,9 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Reads all configurations in `dir`; one counts as usable when all its plugins are installed. Blocking.
-    pub fn read(dir: &Path, runner: &Runner) -> Self {
+    /// Reads all configurations in `dir`; one counts as usable when all its plugins are installed, but for those that
+    /// are done natively. Blocking.
+    pub fn read(dir: &Path, runner: &Runner, usage: Usage) -> Self {
         let mut scan = Self::default();
         let files = match files(dir, &["conf", "conflist", "json"]) {
             Ok(Some(files)) => files,
@@ -100,7 +102,7 @@ impl Scan {
         };
         scan.exists = true;
         for path in files {
-            match load(&path).and_then(|list| installed(list, runner)) {
+            match load(&path).and_then(|list| installed(list, runner, usage)) {
                 Ok(list) => scan.usable.push((path, list)),
                 Err(error) => scan.problems.push(Problem { path, error }),
             }
@@ -200,8 +202,10 @@ fn load(path: &Path) -> Result<ConfList, DirError> {
     Ok(list)
 }
 
-fn installed(list: ConfList, runner: &Runner) -> Result<ConfList, DirError> {
-    for plugin in &list.plugins {
+fn installed(list: ConfList, runner: &Runner, usage: Usage) -> Result<ConfList, DirError> {
+    let ways = ways(&list, usage);
+    let programs = list.plugins.iter().zip(&ways);
+    for (plugin, _) in programs.filter(|(_, way)| matches!(way, Way::Program(_))) {
         runner
             .find(&plugin.kind)
             .map_err(|source| DirError::Plugin {
@@ -261,7 +265,7 @@ mod tests {
         }
         fn scan(&self) -> Scan {
             let runner = Runner::new(&[self.0.path().join("bin")], Duration::from_secs(9), 1);
-            Scan::read(&self.conf(), &runner)
+            Scan::read(&self.conf(), &runner, Usage::Auto)
         }
     }
 

@@ -10,8 +10,19 @@ use futures_util::StreamExt;
 use inotify::{EventStream, Inotify, WatchDescriptor, WatchMask, Watches};
 use tokio::{sync::watch, time::timeout};
 
-use super::{chain::Chain, conf::ConfList, dir::Scan, plugin::Runner, version};
-use crate::network::NetworkStatus;
+use super::{
+    chain::{Chain, settled_version},
+    conf::ConfList,
+    dir::Scan,
+    plugin::Runner,
+};
+use crate::network::{
+    NetworkStatus,
+    native::{
+        Native,
+        plugin::{Usage, Way, ways},
+    },
+};
 
 /// Changes within this time are read as one.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -40,6 +51,10 @@ pub struct Source {
     pub network: Option<String>,
     /// Who calls plugins.
     pub runner: Runner,
+    /// Who does the work of others.
+    pub native: Native,
+    /// Which others there are.
+    pub usage: Usage,
 }
 
 /// Reads the directory now and follows it until the receivers are gone.
@@ -62,6 +77,7 @@ pub async fn follow(source: Source) -> (watch::Receiver<Current>, tokio::task::A
         },
         false => first,
     });
+    source.tell(&rx.borrow());
     let task = tokio::spawn(async move {
         let mut pause = asks.then_some(Duration::ZERO);
         loop {
@@ -80,12 +96,7 @@ pub async fn follow(source: Source) -> (watch::Receiver<Current>, tokio::task::A
             tx.send_if_modified(|now| {
                 let changed = *now != next;
                 if changed {
-                    tracing::info!(
-                        network = next.conf.as_ref().map(|c| c.name.as_str()),
-                        ready = next.status.ready,
-                        message = next.status.message,
-                        "network configuration"
-                    );
+                    source.tell(&next);
                     *now = next;
                 }
                 changed
@@ -96,12 +107,33 @@ pub async fn follow(source: Source) -> (watch::Receiver<Current>, tokio::task::A
 }
 
 impl Source {
+    /// Logs what is in use, and which of its plugins run as programs and why.
+    fn tell(&self, now: &Current) {
+        let conf = now.conf.as_deref();
+        tracing::info!(
+            network = conf.map(|c| c.name.as_str()),
+            ready = now.status.ready,
+            message = now.status.message,
+            "network configuration"
+        );
+        let Some(conf) = conf else { return };
+        for (plugin, way) in conf.plugins.iter().zip(ways(conf, self.usage)) {
+            let plugin = plugin.kind.as_str();
+            match way {
+                Way::Native(_) => tracing::info!(plugin, "done without the plugin"),
+                Way::Program(why) => tracing::info!(plugin, why, "done by the plugin"),
+            }
+        }
+    }
+
     /// What the directory holds.
     async fn scan(&self) -> Current {
         let source = self.clone();
-        let scan = tokio::task::spawn_blocking(move || Scan::read(&source.dir, &source.runner))
-            .await
-            .unwrap_or_default();
+        let scan = tokio::task::spawn_blocking(move || {
+            Scan::read(&source.dir, &source.runner, source.usage)
+        })
+        .await
+        .unwrap_or_default();
         let name = self.network.as_deref();
         match scan.choose(name) {
             Some(list) => Current {
@@ -122,18 +154,15 @@ impl Source {
         };
         if conf.versions.len() > 1 {
             let list = Arc::make_mut(conf);
-            let asked = list.plugins.iter().map(|p| self.runner.versions(&p.kind));
-            // A plugin that cannot tell has no say.
-            let spoken: Vec<_> = futures_util::future::join_all(asked)
-                .await
-                .into_iter()
-                .flatten()
-                .collect();
-            list.version = version::negotiate(&list.versions, &spoken).unwrap_or(list.version);
+            let ways = ways(list, self.usage);
+            list.version = settled_version(list, &ways, &self.runner).await;
         }
+        let ways = ways(conf, self.usage);
         let chain = Chain {
             conf,
+            ways: &ways,
             runner: &self.runner,
+            native: &self.native,
         };
         if let Err(e) = chain.status().await {
             now.status = NetworkStatus::not_ready(crate::causes::whole(&e));

@@ -20,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+pub(super) use script::is_plain_link;
 pub use script::{TableName, TagError};
 pub use table::{Conflict, Target};
 

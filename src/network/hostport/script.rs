@@ -31,7 +31,7 @@ impl TableName {
 }
 
 /// Whether a link's name can be quoted for nft and be a part of a path.
-pub(super) fn is_plain_link(name: &str) -> bool {
+pub(in crate::network) fn is_plain_link(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     (1..16).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(plain)
 }

@@ -57,6 +57,8 @@ pub(super) async fn with(operations: &[Operation], body: impl AsyncFnOnce(&mut W
         registries,
         no_network: !operations.iter().any(|o| o.needs_network()),
         steps: true,
+        // Native work and that of a program are both done.
+        more_plugins: &["tuning"],
         ..Options::default()
     };
     node_with(options, async |node| {
