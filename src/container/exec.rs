@@ -212,8 +212,8 @@ fn own_way(
         None => None,
         Some(seccomp) => {
             let newer = match plain {
-                Plain::Runc => Newer::NotThere,
-                Plain::Crun | Plain::Youki | Plain::Corten => Newer::Default,
+                Plain::Runc | Plain::Corten => Newer::NotThere,
+                Plain::Crun | Plain::Youki => Newer::Default,
             };
             let program = services.filters.program(seccomp, newer)?;
             run.filter = Some(monitor::Filter {

@@ -10,6 +10,7 @@ use super::{
     arguments::Create,
     cgroup::Group,
     error::Failure,
+    filter::Filter,
     inside::{Container, Inside, Plan},
     launch::{self, Launch, Opened},
     mounts,
@@ -74,7 +75,7 @@ fn make(
     let inside = Inside::new(Plan {
         id: create.id.clone(),
         process: parts.process.clone(),
-        filter: parts.linux.seccomp().clone(),
+        filter: Filter::of(parts.linux.seccomp().as_ref())?,
         container: Some(Container {
             mounts: mounts::plan(&divided.own, &record.group, opened.get(Kind::User))?,
             stand_in: divided.stand_in,

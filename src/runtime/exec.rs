@@ -12,6 +12,7 @@ use rustix::pipe::PipeFlags;
 use super::{
     arguments::Exec,
     error::Failure,
+    filter::Filter,
     inside::{Inside, Plan},
     launch::{self, Launch, Opened},
     record::{Init, Record, Status},
@@ -50,7 +51,7 @@ pub(super) fn run(root: &Path, exec: &Exec) -> Result<(), Failure> {
     let sayings = Sayings::new().map_err(Failure::step("making room for messages"))?;
     let inside = Inside::new(Plan {
         id: exec.id.clone(),
-        filter: record.filter(root)?,
+        filter: Filter::of(record.filter(root)?.as_ref())?,
         process: process.clone(),
         container: None,
         sayings: sayings.clone(),

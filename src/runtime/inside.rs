@@ -19,10 +19,9 @@ use std::{
 
 use libcontainer::{
     apparmor,
-    seccomp::initialize_seccomp,
     workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError},
 };
-use oci_spec::runtime::{LinuxSeccomp, Process, Spec};
+use oci_spec::runtime::{Process, Spec};
 
 use crate::{
     causes::whole,
@@ -31,6 +30,7 @@ use crate::{
 
 use super::{
     error::Failure,
+    filter::Filter,
     lookup,
     mounts::{self, Planned},
     privileges,
@@ -52,7 +52,7 @@ pub(super) struct Plan {
     /// The container's name.
     pub(super) id: String,
     /// Filter of its system calls.
-    pub(super) filter: Option<LinuxSeccomp>,
+    pub(super) filter: Option<Filter>,
     /// The container around it, where it is its first.
     pub(super) container: Option<Container>,
     /// Where it says what fails.
@@ -138,9 +138,7 @@ impl Inside {
         } = &*self.plan;
         let filtered = || match filter {
             None => Ok(()),
-            Some(filter) => initialize_seccomp(filter)
-                .map(drop)
-                .map_err(|e| Failure::Process(format!("seccomp: {}", whole(&e)))),
+            Some(filter) => filter.set(),
         };
         let unprivileged = || match process.capabilities() {
             None => Ok(()),

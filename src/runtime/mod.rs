@@ -15,6 +15,7 @@ mod devices;
 mod error;
 mod exec;
 mod features;
+mod filter;
 mod freeze;
 mod inside;
 mod kill;

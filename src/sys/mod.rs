@@ -7,6 +7,7 @@ pub mod descriptors;
 pub mod device_filter;
 pub mod elf;
 pub mod exclusive;
+pub mod filter;
 pub mod glance;
 pub mod heap;
 pub mod keyring;

@@ -8,8 +8,10 @@ use corten::cri::api::{
 };
 use std::path::Path;
 
+use super::entries::{CALLS, programs};
 use crate::support::{
-    Mounted, Node, args, linux, namespaces, node, pod, pod_net, security, shell, until_some,
+    Mounted, Node, args, container, linux, namespaces, node, pod, pod_net, security, shell,
+    until_some,
 };
 
 /// What is looked at, each under a heading.
@@ -383,6 +385,36 @@ async fn files_and_limits_are_the_same_under_both_runtimes() {
         let _below = Mounted::new(&tmpfs, &below).await;
         let cases = things(node, &shared);
         compare(node, cases).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn system_calls_are_answered_alike_under_both_runtimes() {
+    node(async |node| {
+        let mut answers = Vec::new();
+        for runtime in ["runc", "corten"] {
+            let mut main = container("main", &["/usr/bin/perl", "-e", CALLS]);
+            main.mounts = programs();
+            security(&mut main).seccomp = profile(ProfileType::RuntimeDefault);
+            let config = pod(&format!("calls-{runtime}"));
+            let pod = node.try_pod_by(runtime, &config).await.unwrap();
+            let id = node.launch(&pod, &config, &main).await;
+            let status = node.exit(&id).await;
+            let output = node.output(&config, &main);
+            assert_eq!(status.exit_code, 0, "{runtime}: {status:?}\n{output}");
+            assert!(output.contains("personality 5:"), "{runtime}: {output}");
+            answers.push(output);
+            node.remove_pod(&pod).await.unwrap();
+        }
+        let by_word: Vec<Vec<&str>> = answers.iter().map(|a| a.split(' ').collect()).collect();
+        let differences: Vec<_> = by_word[0]
+            .iter()
+            .zip(&by_word[1])
+            .filter(|(runc, ours)| runc != ours)
+            .collect();
+        assert!(differences.is_empty(), "{differences:?}");
+        assert_eq!(by_word[0].len(), by_word[1].len());
     })
     .await;
 }

@@ -49,7 +49,7 @@ done
 "#;
 
 /// What each call gets that a program makes with arguments that mean nothing: whether the filter lets it through.
-const CALLS: &str = r#"
+pub(super) const CALLS: &str = r#"
 $| = 1;
 for my $n (0 .. 470) {
     # These end, stop or double whoever makes them, or take their time.
@@ -64,11 +64,23 @@ for my $n (0 .. 470) {
 }
 print "\n";
 for my $flags (0x10000000, 0x20000, 0x2000000, 0x8000000, 0x40000000, 17) {
-    # clone with a stack of nothing: what is new of it is refused before that counts.
     my $pid = fork();
     if (!$pid) { my $r = syscall(272, $flags); exit($r == -1 ? $!+0 : 0); }
     waitpid($pid, 0);
     print "unshare $flags: $?\n";
+}
+# With a signal for the end, without a stack: as fork does it, in new namespaces.
+for my $flags (0, 0x10000000, 0x10020000, 0x50000000, 0x20000, 0x2000000) {
+    my $pid = fork();
+    if (!$pid) {
+        my $r = syscall(56, $flags | 17, 0, 0, 0, 0);
+        exit(0) if $r == 0;
+        exit($!+0) if $r == -1;
+        waitpid($r, 0);
+        exit(0);
+    }
+    waitpid($pid, 0);
+    print "clone $flags: $?\n";
 }
 for my $persona (0, 8, 0x20000, 0x20008, 0xffffffff, 5) {
     my $pid = fork();
@@ -134,6 +146,23 @@ fn profile(kind: ProfileType, file: &str) -> Option<SecurityProfile> {
     })
 }
 
+/// Mounts of this machine's programs.
+pub(super) fn programs() -> Vec<Mount> {
+    let here = [
+        ("/usr", "/usr"),
+        ("/usr/lib", "/lib"),
+        ("/usr/lib64", "/lib64"),
+    ];
+    here.into_iter()
+        .map(|(host, inside)| Mount {
+            host_path: host.into(),
+            container_path: inside.into(),
+            readonly: true,
+            ..Mount::default()
+        })
+        .collect()
+}
+
 /// What a test container is.
 struct Case {
     name: &'static str,
@@ -155,20 +184,7 @@ impl Case {
 
     /// Looks at the filter too, with a program of this machine's.
     fn filtered(mut self) -> Self {
-        let here = [
-            ("/usr", "/usr"),
-            ("/usr/lib", "/lib"),
-            ("/usr/lib64", "/lib64"),
-        ];
-        self.main.mounts = here
-            .into_iter()
-            .map(|(host, inside)| Mount {
-                host_path: host.into(),
-                container_path: inside.into(),
-                readonly: true,
-                ..Mount::default()
-            })
-            .collect();
+        self.main.mounts = programs();
         let words = ["/usr/bin/perl", "-e", CALLS];
         self.looks.push(words.map(str::to_owned).to_vec());
         self

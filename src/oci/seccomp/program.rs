@@ -16,9 +16,8 @@ use oci_spec::runtime::{
 use rustix::fs::{MemfdFlags, SealFlags};
 
 use super::unknown::{Abi, UnknownCalls};
+use crate::sys::filter::INSTRUCTIONS_MAX;
 
-/// Most instructions that the kernel takes.
-const INSTRUCTIONS_MAX: usize = 4096;
 /// Size of an instruction.
 const INSTRUCTION: usize = 8;
 
@@ -128,6 +127,22 @@ impl Program {
             file: file.into(),
             flags,
         })
+    }
+
+    /// The instructions, in memory.
+    pub fn instructions(&self) -> io::Result<Vec<u8>> {
+        let length = rustix::fs::fstat(&self.file)?.st_size;
+        let mut all = vec![0; usize::try_from(length).unwrap_or(0)];
+        let mut at = 0;
+        while at < all.len() {
+            match rustix::io::pread(&self.file, &mut all[at..], at as u64) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => at += n,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(all)
     }
 }
 
