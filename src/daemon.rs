@@ -117,6 +117,7 @@ pub enum DaemonError {
 /// Runs a daemon until it is told to stop (SIGTERM or SIGINT); its containers run on.
 pub fn run(config: Config) -> Result<(), DaemonError> {
     descriptors::keep_from_children().map_err(DaemonError::Descriptors)?;
+    crate::sys::heap::return_large();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("corten")
