@@ -111,26 +111,38 @@ async fn measure(options: &Options, subjects: &[Subject], figures: &mut Figures)
     for subject in subjects {
         figures.add_subject(&subject.title());
     }
+    // All pods come before all pulls: a file system that has just lost thousands of files is slow to make new ones.
     for round in 0..options.rounds {
-        let mut order: Vec<usize> = (0..subjects.len()).collect();
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        for at in order {
+        for at in order(round, subjects.len()) {
             let subject = &subjects[at];
-            eprintln!(
-                "round {} of {}: {}",
-                round + 1,
-                options.rounds,
-                subject.name
-            );
+            say(options, round, &format!("pods of {}", subject.name));
             let mut sheet = figures.sheet(at);
             life::one_by_one(options, subject, round, &mut sheet).await?;
             life::many_at_once(options, subject, round, &mut sheet).await?;
-            if let Some(name) = &options.pull {
-                pull::measure(name, subject, &mut sheet).await?;
-            }
+        }
+    }
+    let Some(name) = &options.pull else {
+        return Ok(());
+    };
+    for round in 0..options.rounds {
+        for at in order(round, subjects.len()) {
+            let subject = &subjects[at];
+            say(options, round, &format!("pulls of {}", subject.name));
+            pull::measure(name, subject, &mut figures.sheet(at)).await?;
         }
     }
     Ok(())
+}
+
+/// Each second round is in the other order.
+fn order(round: u32, subjects: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..subjects).collect();
+    if round % 2 == 1 {
+        order.reverse();
+    }
+    order
+}
+
+fn say(options: &Options, round: u32, what: &str) {
+    eprintln!("round {} of {}: {what}", round + 1, options.rounds);
 }

@@ -1,6 +1,6 @@
 //! Pulling an image of eight layers: whole, and when all but the top layer are there.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{
     Outcome,
@@ -9,6 +9,11 @@ use super::{
     subject::Subject,
     weight,
 };
+
+/// How long the files of the images are being deleted, at most.
+const DELETED: Duration = Duration::from_secs(3);
+/// For this long ext4 does not give the inode of a deleted file to another, and looks for one that it may give.
+const REUSABLE: Duration = Duration::from_secs(62);
 
 /// Pulls both, and removes both.
 pub(crate) async fn measure(name: &str, subject: &Subject, sheet: &mut Sheet<'_>) -> Outcome<()> {
@@ -26,7 +31,8 @@ pub(crate) async fn measure(name: &str, subject: &Subject, sheet: &mut Sheet<'_>
         client.remove_image(image).await?;
     }
     // Both delete behind their answer; the other's turn is not to be burdened with it.
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    tokio::time::sleep(DELETED).await;
     rustix::fs::sync();
+    tokio::time::sleep(REUSABLE).await;
     Ok(())
 }
