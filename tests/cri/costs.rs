@@ -49,7 +49,8 @@ async fn a_pod_on_the_hosts_network_costs_what_it_did() {
 async fn a_pod_with_a_network_costs_what_it_did() {
     node(async |node| {
         let costs = costs(node, pod_net).await;
-        within(&costs, 60, 8, 48 << 10, 2_000);
+        // No more programs than without: where the kernel can masquerade, the network takes none.
+        within(&costs, 7, 8, 40 << 10, 1_300);
     })
     .await;
 }
