@@ -110,7 +110,11 @@ async fn a_container_half_made_or_half_removed_is_removed() {
             let id = node.launch(&home, &config, &main).await;
             killed_at(node, step, node.remove_container(&id)).await;
             until("nothing is left of it", async || node.files() == before).await;
-            assert!(node.containers(None).await.is_empty());
+            // It is listed until its record is gone, and shown as gone right after.
+            until("it is listed no more", async || {
+                node.containers(None).await.is_empty()
+            })
+            .await;
         }
     })
     .await;
