@@ -16,6 +16,7 @@ pub mod id;
 pub mod id_map;
 pub mod image;
 pub mod layout;
+mod locks;
 pub mod lsm;
 pub mod monitor;
 pub mod network;

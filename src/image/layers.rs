@@ -17,13 +17,13 @@ use super::{
     committer::{Arrivals, Committer},
     digest::Digest,
     error::ImageError,
-    locks::Locks,
     manifest::Layer,
     progress::{Board, Phase},
     record::LayerRecord,
     remote::Remote,
     stream::{Mismatch, Verdict, Verified, pipe},
 };
+use crate::locks::Locks;
 use crate::storage::{ChainId, Compression, DiffId, LayerInfo, Staged, Storage, StorageError};
 
 /// Most bytes of a damaged layer that are read to tell whether its digest is wrong too.

@@ -20,7 +20,6 @@ mod gc;
 mod holds;
 mod layers;
 pub mod load;
-mod locks;
 pub mod manifest;
 mod plan;
 pub mod platform;

@@ -4,7 +4,6 @@
 //! configuration directory nor the pod's namespace, and whatever was begun is found again after a crash.
 
 pub mod attachment;
-mod busy;
 pub mod cni;
 pub mod error;
 pub mod files;

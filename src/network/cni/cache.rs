@@ -11,6 +11,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -19,9 +20,9 @@ use serde_json::Value;
 use super::conf::ConfList;
 use crate::{
     id::Id,
+    locks::Locks,
     network::{
         Attachment, PodNetwork,
-        busy::Busy,
         native::plugin::{Way, publishes_ports},
     },
     step::{self, Step},
@@ -185,7 +186,7 @@ impl Begun {
 pub struct Cache {
     dir: PathBuf,
     /// Work on the disk goes on when nobody waits for it any more: what comes next for the same pod waits for its end.
-    busy: Busy,
+    busy: Arc<Locks<Id>>,
 }
 
 impl Cache {
@@ -208,7 +209,7 @@ impl Cache {
             }
             Ok(Self {
                 dir,
-                busy: Busy::default(),
+                busy: Arc::default(),
             })
         })
         .await
@@ -238,7 +239,7 @@ impl Cache {
         let path = self.path(&intent.pod.id, "intent");
         let stale = self.path(&intent.pod.id, "result");
         let bytes = encode(&path, intent)?;
-        let guard = self.busy.take(&intent.pod.id).await;
+        let guard = self.busy.lock(intent.pod.id.clone()).await;
         blocking(move || {
             let _guard = guard;
             remove(&stale)?;
@@ -253,7 +254,7 @@ impl Cache {
     pub async fn finish(&self, id: &Id, outcome: &Outcome) -> Result<(), CacheError> {
         let path = self.path(id, "result");
         let bytes = encode(&path, outcome)?;
-        let guard = self.busy.take(id).await;
+        let guard = self.busy.lock(id.clone()).await;
         blocking(move || {
             let _guard = guard;
             write(&path, &bytes, Step::NetworkResultStaged)?;
@@ -266,7 +267,7 @@ impl Cache {
     /// What is known of a pod.
     pub async fn load(&self, id: &Id) -> Result<Entry, CacheError> {
         let (intent, result) = (self.path(id, "intent"), self.path(id, "result"));
-        let guard = self.busy.take(id).await;
+        let guard = self.busy.lock(id.clone()).await;
         blocking(move || {
             let _guard = guard;
             let intent = match read::<Intent>(&intent)? {
@@ -288,7 +289,7 @@ impl Cache {
     /// Forgets a pod. Idempotent.
     pub async fn forget(&self, id: &Id) -> Result<(), CacheError> {
         let (intent, result) = (self.path(id, "intent"), self.path(id, "result"));
-        let guard = self.busy.take(id).await;
+        let guard = self.busy.lock(id.clone()).await;
         blocking(move || {
             let _guard = guard;
             remove(&aside(&result))?;

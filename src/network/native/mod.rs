@@ -28,13 +28,12 @@ pub use masquerade::{Masquerade, MasqueradeError, exists_at_all};
 
 use super::{
     PodNetwork,
-    busy::Busy,
     cni::{
         conf::{ConfList, PluginConf},
         result::{CniResult, Interface, IpConfig, IpPrefix},
     },
 };
-use crate::{id::Id, sys::rtnetlink::Rtnetlink};
+use crate::{id::Id, locks::Locks, sys::rtnetlink::Rtnetlink};
 use ipam::Owner;
 use job::{Job, enter, on_a_thread};
 use plugin::Plugin;
@@ -45,7 +44,8 @@ const LOOPBACK: &str = "lo";
 #[derive(Debug, Clone)]
 pub struct Native {
     masquerade: Arc<Masquerade>,
-    busy: Busy,
+    /// Work on a pod that nobody waits for any more goes on: what comes next for it waits for its end.
+    busy: Arc<Locks<Id>>,
     /// How long a lock may be waited for.
     limit: Duration,
 }
@@ -85,7 +85,7 @@ impl Native {
     pub fn new(tag: &str, limit: Duration) -> Self {
         Self {
             masquerade: Arc::new(Masquerade::new(tag)),
-            busy: Busy::default(),
+            busy: Arc::default(),
             limit,
         }
     }
@@ -100,7 +100,7 @@ impl Native {
         if let (Plugin::Portmap, Some(previous)) = (call.plugin, call.previous) {
             return Ok(previous.clone());
         }
-        let guard = self.busy.take(&call.pod.id).await;
+        let guard = self.busy.lock(call.pod.id.clone()).await;
         let job = call.job(Some(&call.pod.netns), self.limit);
         let (plugin, netns) = (call.plugin.clone(), call.pod.netns.clone());
         let (masquerade, version) = (self.masquerade.clone(), job.version);
@@ -126,7 +126,7 @@ impl Native {
         if *call.plugin == Plugin::Portmap {
             return Ok(());
         }
-        let guard = self.busy.take(&call.pod.id).await;
+        let guard = self.busy.lock(call.pod.id.clone()).await;
         let job = call.job(netns, self.limit);
         let plugin = call.plugin.clone();
         let masquerade = self.masquerade.clone();
@@ -189,7 +189,7 @@ impl Native {
 
     /// Takes a pod that is detached by other means from the packet filter. Idempotent.
     pub async fn unmasquerade(&self, id: &Id) -> Result<(), NativeError> {
-        let guard = self.busy.take(id).await;
+        let guard = self.busy.lock(id.clone()).await;
         if !self.masquerade.has(id) {
             return Ok(());
         }
