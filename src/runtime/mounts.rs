@@ -169,8 +169,8 @@ fn copy(
         .propagation
         .unwrap_or((MountPropagationFlags::PRIVATE, Depth::Tree));
     let changes = [
-        (change(options.own), Depth::One),
-        (change(options.tree), Depth::Tree),
+        (options.own, Depth::One),
+        (options.tree, Depth::Tree),
         (
             Change {
                 propagation,
@@ -187,14 +187,6 @@ fn copy(
     }
     let kind = FileType::from_raw_mode(stat.st_mode);
     Ok(What::Copy { mount, kind })
-}
-
-fn change(change: options::Change) -> Change {
-    Change {
-        set: change.set,
-        clear: change.clear,
-        ..Change::default()
-    }
 }
 
 fn own_users(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> io::Result<OwnedFd> {
@@ -222,7 +214,7 @@ fn hierarchies(group: &Group, options: Options) -> Result<What, Failure> {
         let mount = mount::copy(&dir, Depth::One).map_err(failed())?;
         let following = Change {
             propagation: MountPropagationFlags::DOWNSTREAM,
-            ..change(options.own)
+            ..options.own
         };
         mount::change_attributes(mount.as_fd(), following, Depth::One).map_err(failed())?;
         parts.push((root.file_name().unwrap_or_default().into(), mount));
@@ -258,7 +250,7 @@ impl Planned {
                 let target = target(root, &self.destination, FileType::Directory)?;
                 self.check_target(&target)?;
                 let made = mount::detached(kind, params, Attributes::empty())?;
-                let mut change = change(options.own);
+                let mut change = options.own;
                 if let Some((propagation, _)) = options.propagation {
                     change.propagation = propagation;
                 }
@@ -312,7 +304,7 @@ fn attach_hierarchies(
             rustix::fs::symlinkat(&*text, &tmpfs, one)?;
         }
     }
-    mount::change_attributes(tmpfs.as_fd(), change(options.own), Depth::One)
+    mount::change_attributes(tmpfs.as_fd(), options.own, Depth::One)
 }
 
 /// What a mount goes on: made where it is missing, as a directory or a file.

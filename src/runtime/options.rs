@@ -2,7 +2,7 @@
 
 use rustix::mount::{MountAttrFlags, MountPropagationFlags};
 
-use crate::sys::mount::{Depth, Param};
+use crate::sys::mount::{Change, Depth, Param};
 
 /// Every option that is understood, for those who ask.
 pub(super) const KNOWN: &[&str] = &[
@@ -58,13 +58,6 @@ pub(super) const KNOWN: &[&str] = &[
     "unbindable",
 ];
 
-/// Attributes to set and to clear.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Change {
-    pub(super) set: MountAttrFlags,
-    pub(super) clear: MountAttrFlags,
-}
-
 /// What the options of a mount come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Options {
@@ -82,32 +75,26 @@ pub(super) struct Options {
     pub(super) data: Vec<Param>,
 }
 
-impl Change {
-    const NONE: Self = Self {
-        set: MountAttrFlags::empty(),
-        clear: MountAttrFlags::empty(),
-    };
-
-    fn apply(&mut self, attribute: Attribute) {
-        let (flag, on) = match attribute {
-            Attribute::Set(flag) => (flag, true),
-            Attribute::Clear(flag) => (flag, false),
-            Attribute::Time(flag) => {
-                // The three exclude each other, and the kernel wants to hear that the old one goes.
-                self.clear |= MountAttrFlags::MOUNT_ATTR__ATIME;
-                self.set -= MountAttrFlags::MOUNT_ATTR__ATIME;
-                (flag, true)
-            }
-        };
-        if on {
-            self.set |= flag;
-            if !MountAttrFlags::MOUNT_ATTR__ATIME.contains(flag) {
-                self.clear -= flag;
-            }
-        } else {
-            self.set -= flag;
-            self.clear |= flag;
+/// Adds what an option says to a change.
+fn apply(change: &mut Change, attribute: Attribute) {
+    let (flag, on) = match attribute {
+        Attribute::Set(flag) => (flag, true),
+        Attribute::Clear(flag) => (flag, false),
+        Attribute::Time(flag) => {
+            // The three exclude each other, and the kernel wants to hear that the old one goes.
+            change.clear |= MountAttrFlags::MOUNT_ATTR__ATIME;
+            change.set -= MountAttrFlags::MOUNT_ATTR__ATIME;
+            (flag, true)
         }
+    };
+    if on {
+        change.set |= flag;
+        if !MountAttrFlags::MOUNT_ATTR__ATIME.contains(flag) {
+            change.clear -= flag;
+        }
+    } else {
+        change.set -= flag;
+        change.clear |= flag;
     }
 }
 
@@ -162,8 +149,8 @@ fn propagation(option: &str) -> Option<(MountPropagationFlags, Depth)> {
 pub(super) fn parse(options: &[String]) -> Options {
     let mut all = Options {
         bind: None,
-        own: Change::NONE,
-        tree: Change::NONE,
+        own: Change::default(),
+        tree: Change::default(),
         propagation: None,
         idmap: None,
         data: Vec::new(),
@@ -177,11 +164,11 @@ pub(super) fn parse(options: &[String]) -> Options {
             "defaults" | "async" | "" => {}
             other => {
                 if let Some(attribute) = attribute(other) {
-                    all.own.apply(attribute);
+                    apply(&mut all.own, attribute);
                 } else if let Some(kind) = propagation(other) {
                     all.propagation = Some(kind);
                 } else if let Some(attribute) = other.strip_prefix('r').and_then(attribute) {
-                    all.tree.apply(attribute);
+                    apply(&mut all.tree, attribute);
                 } else {
                     all.data.push(match other.split_once('=') {
                         Some((name, value)) => Param::Value(name.to_owned(), value.to_owned()),
@@ -217,7 +204,9 @@ mod tests {
                 | MountAttrFlags::MOUNT_ATTR_NOEXEC
         );
         assert!(
-            options.own.clear.is_empty() && options.tree == Change::NONE && options.data.is_empty()
+            options.own.clear.is_empty()
+                && options.tree == Change::default()
+                && options.data.is_empty()
         );
         let options = read("ro,rw,suid,nosuid");
         assert_eq!(options.own.set, MountAttrFlags::MOUNT_ATTR_NOSUID);
@@ -228,12 +217,12 @@ mod tests {
     fn recursive_ones_are_told_from_those_that_begin_with_r() {
         let options = read("bind,rro,rslave");
         assert_eq!(options.tree.set, MountAttrFlags::MOUNT_ATTR_RDONLY);
-        assert!(options.own == Change::NONE);
+        assert!(options.own == Change::default());
         let slave = (MountPropagationFlags::DOWNSTREAM, Depth::Tree);
         assert_eq!(options.propagation, Some(slave));
         let options = read("relatime");
         assert_eq!(options.own.clear, MountAttrFlags::MOUNT_ATTR__ATIME);
-        assert!(options.own.set.is_empty() && options.tree == Change::NONE);
+        assert!(options.own.set.is_empty() && options.tree == Change::default());
         let options = read("noatime,strictatime");
         assert_eq!(options.own.set, MountAttrFlags::MOUNT_ATTR_STRICTATIME);
     }

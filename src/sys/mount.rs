@@ -69,18 +69,14 @@ pub fn clone_tree(at: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 ///
 /// The error is of kind [`io::ErrorKind::Unsupported`] where the file system cannot do that.
 pub fn clone_mapped(source: &Path, users: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_RECURSIVE;
-    let mount = rustix::mount::open_tree(CWD, source, flags)?;
+    let mount = copy(source, Depth::Tree)?;
     map_owners(mount.as_fd(), users, Depth::One)?;
     Ok(mount)
 }
 
 /// Makes a detached copy of the mount that `source` is on, from there on, that nothing can be written to.
 pub fn read_only_copy(source: &Path) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let mount = rustix::mount::open_tree(CWD, source, flags)?;
+    let mount = copy(source, Depth::One)?;
     let change = Change {
         set: MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID,
         ..Change::default()
@@ -91,22 +87,21 @@ pub fn read_only_copy(source: &Path) -> io::Result<OwnedFd> {
 
 /// Makes a detached copy of what lies at `source`, with what is mounted below it or without.
 pub fn copy(source: &Path, depth: Depth) -> io::Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if depth == Depth::Tree {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    Ok(rustix::mount::open_tree(CWD, source, flags)?)
+    Ok(rustix::mount::open_tree(CWD, source, copying(depth))?)
 }
 
 /// The same of what a descriptor names.
 pub fn copy_of(at: BorrowedFd<'_>, depth: Depth) -> io::Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH;
-    if depth == Depth::Tree {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
+    let flags = copying(depth) | OpenTreeFlags::AT_EMPTY_PATH;
     Ok(rustix::mount::open_tree(at, "", flags)?)
+}
+
+fn copying(depth: Depth) -> OpenTreeFlags {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    match depth {
+        Depth::One => flags,
+        Depth::Tree => flags | OpenTreeFlags::AT_RECURSIVE,
+    }
 }
 
 /// Puts a detached mount on what a descriptor names.
