@@ -78,13 +78,18 @@ impl Group {
         }
     }
 
+    /// Its path, relative to the hierarchies' roots.
+    fn below(&self) -> &Path {
+        self.0.strip_prefix("/").unwrap_or(&self.0)
+    }
+
     fn manager(&self) -> Result<AnyCgroupManager, Failure> {
         create_cgroup_manager(self.config("")).map_err(|e| Failure::Cgroup(whole(&e)))
     }
 
     /// Its directories, one for each hierarchy that has it.
     pub(super) fn directories(&self) -> io::Result<Vec<PathBuf>> {
-        let below = self.0.strip_prefix("/").unwrap_or(&self.0);
+        let below = self.below();
         let mut all: Vec<PathBuf> = cgroup::hierarchies()?
             .iter()
             .map(|root| root.join(below))
@@ -98,7 +103,7 @@ impl Group {
     /// Makes its directories in the hierarchies of cgroup v1; in that of v2 whoever enters it makes it, for
     /// controllers have to be handed down to it. Gives each with the hierarchy's root.
     pub(super) fn make_v1(&self) -> io::Result<Vec<(PathBuf, PathBuf)>> {
-        let below = self.0.strip_prefix("/").unwrap_or(&self.0);
+        let below = self.below();
         let mut made = Vec::new();
         for root in cgroup::hierarchies_v1()? {
             let dir = root.join(below);
@@ -154,7 +159,7 @@ impl Group {
             return Ok(());
         }
         let failed = || Failure::step("entering the named cgroups");
-        let below = self.0.strip_prefix("/").unwrap_or(&self.0);
+        let below = self.below();
         for root in cgroup::hierarchies_without_controllers().map_err(failed())? {
             let dir = root.join(below);
             fs::create_dir_all(&dir).map_err(failed())?;

@@ -26,6 +26,7 @@ pub(super) fn run(root: &Path, create: &Create) -> Result<(), Failure> {
     let spec = spec::load(&bundle)?;
     spec::check(&spec)?;
     let parts = Parts::of(&spec)?;
+    let filter = Filter::of(parts.linux.seccomp().as_ref())?;
     let console = launch::console(parts.process, create.console_socket.as_deref())?;
     let path = parts.linux.cgroups_path().clone();
     let path = path.unwrap_or_else(|| Path::new("/corten").join(&create.id));
@@ -41,7 +42,7 @@ pub(super) fn run(root: &Path, create: &Create) -> Result<(), Failure> {
         annotations: spec.annotations().clone().unwrap_or_default(),
     };
     let dir = record.begin(root)?;
-    let made = make(root, &dir, create, &spec, &mut record, console);
+    let made = make(root, &dir, create, &spec, &mut record, console, filter);
     if made.is_err() {
         // What cannot be removed now is removed by a deletion, which looks for the same.
         let _ = record.group.kill();
@@ -58,6 +59,7 @@ fn make(
     spec: &oci_spec::runtime::Spec,
     record: &mut Record,
     console: Option<std::os::fd::OwnedFd>,
+    filter: Option<Filter>,
 ) -> Result<(), Failure> {
     let parts = Parts::of(spec)?;
     if let Some(filter) = parts.linux.seccomp() {
@@ -75,7 +77,7 @@ fn make(
     let inside = Inside::new(Plan {
         id: create.id.clone(),
         process: parts.process.clone(),
-        filter: Filter::of(parts.linux.seccomp().as_ref())?,
+        filter,
         container: Some(Container {
             mounts: mounts::plan(&divided.own, &record.group, opened.get(Kind::User))?,
             stand_in: divided.stand_in,

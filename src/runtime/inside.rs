@@ -38,9 +38,6 @@ use super::{
     stdio,
 };
 
-/// `f_type` of the file system of processes.
-const PROC_MAGIC: i64 = 0x9fa0;
-
 /// Exit code of a process whose program the kernel does not run.
 const NOT_RUN: i32 = 1;
 
@@ -251,9 +248,7 @@ fn write_label(label: &[u8]) -> io::Result<()> {
         .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
     let mut file = open.open(Path::new("/proc/self/attr/exec"))?;
     // A container may have put something else there.
-    #[allow(clippy::unnecessary_cast)]
-    let in_proc = rustix::fs::fstatfs(&file)?.f_type as i64 == PROC_MAGIC;
-    if !in_proc {
+    if !mounts::is_in_proc(&file)? {
         return Err(io::Error::other("/proc is another file system"));
     }
     file.write_all(label)

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::sys::pidfd::signal_number;
+
 use super::{
     arguments::Whom,
     error::Failure,
@@ -16,14 +18,14 @@ pub(super) fn run(root: &Path, id: &str, signal: i32, whom: Whom) -> Result<(), 
         Whom::First => {
             let alive = record.status(root) != Status::Stopped;
             let init = record.init.filter(|_| alive).ok_or(Failure::NotRunning)?;
-            match send(init.pid, signal) {
+            match signal_number(init.pid, signal) {
                 Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Err(Failure::NotRunning),
                 other => other.map_err(failed()),
             }
         }
         Whom::All => {
             for pid in record.group.processes().map_err(failed())? {
-                match send(pid, signal) {
+                match signal_number(pid, signal) {
                     Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
                     other => other.map_err(failed())?,
                 }
@@ -31,8 +33,4 @@ pub(super) fn run(root: &Path, id: &str, signal: i32, whom: Whom) -> Result<(), 
             Ok(())
         }
     }
-}
-
-fn send(pid: i32, signal: i32) -> std::io::Result<()> {
-    crate::sys::pidfd::signal_number(pid, signal)
 }

@@ -3,11 +3,12 @@
 use std::{
     fs::{self, File},
     io,
-    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
     rc::Rc,
 };
 
+use corten_conmon::socket::Address;
 use libcontainer::{
     notify_socket::NotifyListener,
     process::{
@@ -21,7 +22,7 @@ use oci_spec::runtime::{
     Linux, LinuxNamespaceType as Kind, PosixRlimit, PosixRlimitType, Process, Spec,
 };
 use rustix::{
-    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
+    net::SocketType,
     process::{DumpableBehavior, Pid, Resource, Rlimit},
 };
 
@@ -170,49 +171,26 @@ impl Opened {
     }
 }
 
-/// Connects to who takes a terminal.
-pub(super) fn connect(socket: &Path) -> Result<OwnedFd, Failure> {
-    let failed = || Failure::step(format!("connecting to {}", socket.display()));
-    let fd = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(failed())?;
-    let address = SocketAddrUnix::new(socket).map_err(failed())?;
-    rustix::net::connect(&fd, &address).map_err(failed())?;
-    Ok(fd)
-}
-
 /// Checks that a process that wants a terminal has somebody to take it, and the other way round.
 pub(super) fn console(
     process: &Process,
     socket: Option<&Path>,
 ) -> Result<Option<OwnedFd>, Failure> {
     match (process.terminal() == Some(true), socket) {
-        (true, Some(socket)) => connect(socket).map(Some),
+        (true, Some(socket)) => connect(socket)
+            .map(Some)
+            .map_err(Failure::step(format!("connecting to {}", socket.display()))),
         (false, None) => Ok(None),
         (true, None) => Err(Failure::Usage("a terminal needs --console-socket".into())),
         (false, Some(_)) => Err(Failure::Usage("--console-socket is for a terminal".into())),
     }
 }
 
-/// Has a waiting process run its program.
+/// Has a waiting process run its program: the end of the stream says it.
 pub(super) fn release(socket: &Path) -> io::Result<()> {
-    let dir = socket.parent().unwrap_or(Path::new("/"));
-    let name = socket.file_name().unwrap_or_default();
-    // An address has room for a hundred bytes, and a path may be longer.
-    let dir = File::open(dir)?;
-    let short = format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd());
-    let address = SocketAddrUnix::new(Path::new(&short).join(name))?;
-    let fd = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
-    rustix::net::connect(&fd, &address)?;
-    // The end of the stream says it.
-    Ok(())
+    connect(socket).map(drop)
+}
+
+fn connect(socket: &Path) -> io::Result<OwnedFd> {
+    Address::of(socket)?.connect(SocketType::STREAM)
 }

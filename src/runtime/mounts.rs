@@ -32,9 +32,6 @@ use super::{
     options::{self, Options},
 };
 
-/// `f_type` of the file system of processes.
-const PROC_MAGIC: i64 = 0x9fa0;
-
 /// Files in /proc that may be replaced: what others compute from cgroups.
 const IN_PROC: [&str; 10] = [
     "/proc/cpuinfo",
@@ -266,9 +263,7 @@ impl Planned {
 
     /// Nothing is mounted over the files of processes: other programs trust what they read there.
     fn check_target(&self, target: &OwnedFd) -> io::Result<()> {
-        // Widths of f_type differ between architectures.
-        #[allow(clippy::unnecessary_cast)]
-        let in_proc = rustix::fs::fstatfs(target)?.f_type as i64 == PROC_MAGIC;
+        let in_proc = is_in_proc(target)?;
         let allowed = IN_PROC
             .iter()
             .any(|path| self.destination == Path::new(path));
@@ -280,6 +275,11 @@ impl Planned {
         }
         Ok(())
     }
+}
+
+/// Whether something is in a file system of processes.
+pub(super) fn is_in_proc(file: impl AsFd) -> io::Result<bool> {
+    Ok(rustix::fs::fstatfs(file)?.f_type == rustix::fs::PROC_SUPER_MAGIC)
 }
 
 /// A directory of the hierarchies, and links for controllers that share one.
