@@ -113,6 +113,13 @@ impl CapSet {
             .try_fold(Self::EMPTY, |set, name| Ok(set.union(Self::one(name)?)))
     }
 
+    /// From names as the runtime specification has them.
+    pub fn from_oci(names: &Capabilities) -> Result<Self, UnknownCapability> {
+        names.iter().try_fold(Self::EMPTY, |set, name| {
+            Ok(set.union(Self::one(&name.to_string())?))
+        })
+    }
+
     /// Those in either.
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)

@@ -42,6 +42,14 @@ pub const RLIMITS: [(&str, rustix::process::Resource); 16] = {
     ]
 };
 
+/// The resource that the runtime specification means; `None` for one that is not known.
+pub fn resource(kind: oci_spec::runtime::PosixRlimitType) -> Option<rustix::process::Resource> {
+    let name = kind.to_string();
+    let name = name.strip_prefix("RLIMIT_")?;
+    let found = RLIMITS.iter().find(|(known, _)| *known == name);
+    found.map(|(_, resource)| *resource)
+}
+
 /// Facts about this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
@@ -294,6 +302,23 @@ mod tests {
         let set = mask("A:\t1\nCapBnd:\t0000000000000003\n", "CapBnd:").unwrap();
         assert_eq!(set.names().collect::<Vec<_>>(), ["CHOWN", "DAC_OVERRIDE"]);
         assert_eq!(mask("CapBnd: xyz", "CapBnd:"), None);
+    }
+
+    #[test]
+    fn every_limit_of_the_specification_is_a_resource_of_the_kernels() {
+        for (name, resource) in RLIMITS {
+            let kind = serde_json::from_value(format!("RLIMIT_{name}").into()).unwrap();
+            assert_eq!(super::resource(kind), Some(resource), "{name}");
+        }
+        let number = |kind| super::resource(kind).unwrap() as u32;
+        use oci_spec::runtime::PosixRlimitType as Kind;
+        for (kind, expected) in [
+            (Kind::RlimitCpu, libc::RLIMIT_CPU),
+            (Kind::RlimitNofile, libc::RLIMIT_NOFILE),
+            (Kind::RlimitRttime, libc::RLIMIT_RTTIME),
+        ] {
+            assert_eq!(number(kind), expected, "{kind}");
+        }
     }
 
     #[test]

@@ -18,15 +18,13 @@ use libcontainer::{
     syscall::syscall::SyscallType,
     user_ns::UserNamespaceConfig,
 };
-use oci_spec::runtime::{
-    Linux, LinuxNamespaceType as Kind, PosixRlimit, PosixRlimitType, Process, Spec,
-};
+use oci_spec::runtime::{Linux, LinuxNamespaceType as Kind, PosixRlimit, Process, Spec};
 use rustix::{
     net::SocketType,
-    process::{DumpableBehavior, Pid, Resource, Rlimit},
+    process::{DumpableBehavior, Pid, Rlimit},
 };
 
-use crate::causes::whole;
+use crate::{causes::whole, oci::node::resource};
 
 use super::{cgroup::Group, error::Failure, inside::Inside, report::Sayings};
 
@@ -110,31 +108,12 @@ fn set_limits(pid: i32, limits: &[PosixRlimit]) -> Result<(), Failure> {
             current: bound(limit.soft()),
             maximum: bound(limit.hard()),
         };
-        rustix::process::prlimit(Pid::from_raw(pid), resource(limit.typ()), new)
+        let resource = resource(limit.typ())
+            .ok_or_else(|| Failure::Unsupported(format!("limit {}", limit.typ())))?;
+        rustix::process::prlimit(Pid::from_raw(pid), resource, new)
             .map_err(Failure::step(format!("setting {}", limit.typ())))?;
     }
     Ok(())
-}
-
-fn resource(kind: PosixRlimitType) -> Resource {
-    match kind {
-        PosixRlimitType::RlimitCpu => Resource::Cpu,
-        PosixRlimitType::RlimitFsize => Resource::Fsize,
-        PosixRlimitType::RlimitData => Resource::Data,
-        PosixRlimitType::RlimitStack => Resource::Stack,
-        PosixRlimitType::RlimitCore => Resource::Core,
-        PosixRlimitType::RlimitRss => Resource::Rss,
-        PosixRlimitType::RlimitNproc => Resource::Nproc,
-        PosixRlimitType::RlimitNofile => Resource::Nofile,
-        PosixRlimitType::RlimitMemlock => Resource::Memlock,
-        PosixRlimitType::RlimitAs => Resource::As,
-        PosixRlimitType::RlimitLocks => Resource::Locks,
-        PosixRlimitType::RlimitSigpending => Resource::Sigpending,
-        PosixRlimitType::RlimitMsgqueue => Resource::Msgqueue,
-        PosixRlimitType::RlimitNice => Resource::Nice,
-        PosixRlimitType::RlimitRtprio => Resource::Rtprio,
-        PosixRlimitType::RlimitRttime => Resource::Rttime,
-    }
 }
 
 /// Namespaces that were opened before any was entered: paths may lead nowhere from inside.

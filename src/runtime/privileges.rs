@@ -34,10 +34,10 @@ pub(super) fn become_user(process: &Process) -> io::Result<()> {
     if let Some(umask) = user.umask() {
         rustix::process::umask(rustix::fs::Mode::from(umask));
     }
-    let effective = process
-        .capabilities()
-        .as_ref()
-        .map_or(held, |caps| bits(caps.effective().as_ref()) | UNTIL_THE_END);
+    let effective = match process.capabilities() {
+        None => held,
+        Some(wanted) => bits(wanted.effective().as_ref())? | UNTIL_THE_END,
+    };
     rustix::thread::set_capabilities(
         None,
         CapabilitySets {
@@ -51,7 +51,7 @@ pub(super) fn become_user(process: &Process) -> io::Result<()> {
 
 /// Gives up all that the process may not do.
 pub(super) fn give_up(wanted: &LinuxCapabilities) -> io::Result<()> {
-    let bounding = bits(wanted.bounding().as_ref());
+    let bounding = bits(wanted.bounding().as_ref())?;
     let mut last = 0;
     for bit in 0..64 {
         let one = CapabilitySet::from_bits_retain(1 << bit);
@@ -67,12 +67,12 @@ pub(super) fn give_up(wanted: &LinuxCapabilities) -> io::Result<()> {
     rustix::thread::set_capabilities(
         None,
         CapabilitySets {
-            effective: bits(wanted.effective().as_ref()),
-            permitted: bits(wanted.permitted().as_ref()),
-            inheritable: bits(wanted.inheritable().as_ref()),
+            effective: bits(wanted.effective().as_ref())?,
+            permitted: bits(wanted.permitted().as_ref())?,
+            inheritable: bits(wanted.inheritable().as_ref())?,
         },
     )?;
-    let ambient = bits(wanted.ambient().as_ref());
+    let ambient = bits(wanted.ambient().as_ref())?;
     rustix::thread::clear_ambient_capability_set()?;
     for bit in 0..=last {
         let one = CapabilitySet::from_bits_retain(1 << bit);
@@ -83,15 +83,10 @@ pub(super) fn give_up(wanted: &LinuxCapabilities) -> io::Result<()> {
     Ok(())
 }
 
-fn bits(wanted: Option<&Capabilities>) -> CapabilitySet {
-    let mut all = CapSet::EMPTY;
-    for name in wanted.into_iter().flatten() {
-        // The specification's type has no names that are unknown here.
-        if let Ok(one) = CapSet::one(&name.to_string()) {
-            all = all.union(one);
-        }
-    }
-    CapabilitySet::from_bits_retain(all.bits())
+fn bits(wanted: Option<&Capabilities>) -> io::Result<CapabilitySet> {
+    let set = wanted.map_or(Ok(CapSet::EMPTY), CapSet::from_oci);
+    let set = set.map_err(io::Error::other)?;
+    Ok(CapabilitySet::from_bits_retain(set.bits()))
 }
 
 #[cfg(test)]
@@ -102,7 +97,7 @@ mod tests {
     fn every_name_is_a_bit() {
         let all = CapSet::ALL.to_oci();
         assert_eq!(all.len(), CapSet::ALL.names().count());
-        assert_eq!(bits(Some(&all)).bits(), CapSet::ALL.bits());
-        assert!(bits(None).is_empty());
+        assert_eq!(bits(Some(&all)).unwrap().bits(), CapSet::ALL.bits());
+        assert!(bits(None).unwrap().is_empty());
     }
 }

@@ -1,14 +1,14 @@
 //! A further process in a container, told in full so that no runtime is needed to run it.
 
-use oci_spec::runtime::{
-    Capabilities as Names, Capability, LinuxCapabilities, PosixRlimit, PosixRlimitType, Process,
-    Spec,
-};
+use oci_spec::runtime::{Capabilities as Names, LinuxCapabilities, PosixRlimit, Process, Spec};
 
 use crate::{
     id::Id,
     monitor::{Capabilities, Rlimit, Run, RunUser, Streams},
-    oci::{capability::CapSet, node::Node},
+    oci::{
+        capability::CapSet,
+        node::{Node, resource},
+    },
 };
 
 /// Why only the runtime can run a process in a container.
@@ -69,7 +69,7 @@ pub fn entry(
         },
         capabilities: capabilities(process.capabilities().as_ref())?,
         no_new_privs: process.no_new_privileges().unwrap_or_default(),
-        rlimits: rlimits.collect(),
+        rlimits: rlimits.collect::<Result<_, _>>()?,
         oom_score_adj: process.oom_score_adj(),
         apparmor: label(process.apparmor_profile(), true),
         selinux: label(process.selinux_label(), node.selinux),
@@ -121,37 +121,16 @@ fn capabilities(sets: Option<&LinuxCapabilities>) -> Result<Capabilities, Unfit>
 }
 
 fn bits(names: Option<&Names>) -> Result<u64, Unfit> {
-    let one = |name: &Capability| CapSet::one(&name.to_string()).map(CapSet::bits);
-    names
-        .into_iter()
-        .flatten()
-        .try_fold(0, |all, name| one(name).map(|bit| all | bit))
+    let set = names.map_or(Ok(CapSet::EMPTY), CapSet::from_oci);
+    set.map(CapSet::bits)
         .map_err(|_| Unfit::Value("a capability"))
 }
 
-fn rlimit(limit: &PosixRlimit) -> Rlimit {
-    use PosixRlimitType as Kind;
-    let resource = match limit.typ() {
-        Kind::RlimitCpu => libc::RLIMIT_CPU,
-        Kind::RlimitFsize => libc::RLIMIT_FSIZE,
-        Kind::RlimitData => libc::RLIMIT_DATA,
-        Kind::RlimitStack => libc::RLIMIT_STACK,
-        Kind::RlimitCore => libc::RLIMIT_CORE,
-        Kind::RlimitRss => libc::RLIMIT_RSS,
-        Kind::RlimitNproc => libc::RLIMIT_NPROC,
-        Kind::RlimitNofile => libc::RLIMIT_NOFILE,
-        Kind::RlimitMemlock => libc::RLIMIT_MEMLOCK,
-        Kind::RlimitAs => libc::RLIMIT_AS,
-        Kind::RlimitLocks => libc::RLIMIT_LOCKS,
-        Kind::RlimitSigpending => libc::RLIMIT_SIGPENDING,
-        Kind::RlimitMsgqueue => libc::RLIMIT_MSGQUEUE,
-        Kind::RlimitNice => libc::RLIMIT_NICE,
-        Kind::RlimitRtprio => libc::RLIMIT_RTPRIO,
-        Kind::RlimitRttime => libc::RLIMIT_RTTIME,
-    };
-    Rlimit {
-        resource,
+fn rlimit(limit: &PosixRlimit) -> Result<Rlimit, Unfit> {
+    let resource = resource(limit.typ()).ok_or(Unfit::Value("a limit"))?;
+    Ok(Rlimit {
+        resource: resource as u32,
         soft: limit.soft(),
         hard: limit.hard(),
-    }
+    })
 }
