@@ -24,22 +24,13 @@ pub fn controllers() -> io::Result<Hierarchies> {
 fn controllers_from(text: &str) -> Option<Hierarchies> {
     let mut v1 = BTreeMap::new();
     let mut v2 = None;
-    for line in text.lines() {
-        let Some((before, after)) = line.split_once(" - ") else {
+    for mount in mounts_from(text) {
+        if mount.is_unified() {
+            v2 = v2.or(Some(mount.point));
             continue;
-        };
-        let Some(point) = before.split(' ').nth(4).map(PathBuf::from) else {
-            continue;
-        };
-        let mut after = after.split(' ');
-        match after.next() {
-            Some("cgroup2") => v2 = v2.or(Some(point)),
-            Some("cgroup") => {
-                for name in after.nth(1).unwrap_or_default().split(',') {
-                    v1.entry(name.to_owned()).or_insert_with(|| point.clone());
-                }
-            }
-            _ => {}
+        }
+        for name in mount.controllers {
+            v1.entry(name).or_insert_with(|| mount.point.clone());
         }
     }
     if v1.contains_key("memory") || v1.contains_key("cpuacct") {
@@ -51,20 +42,15 @@ fn controllers_from(text: &str) -> Option<Hierarchies> {
 
 /// Mount points of all cgroup hierarchies, v1 and v2.
 pub fn hierarchies() -> io::Result<Vec<PathBuf>> {
-    Ok(from_mountinfo(&fs::read_to_string("/proc/self/mountinfo")?))
+    Ok(mounts()?.into_iter().map(|mount| mount.point).collect())
 }
 
 /// Mount points of the hierarchies of cgroup v1, named ones too.
 pub fn hierarchies_v1() -> io::Result<Vec<PathBuf>> {
-    let text = fs::read_to_string("/proc/self/mountinfo")?;
-    let v1 = |line: &&str| {
-        line.split_once(" - ")
-            .is_some_and(|(_, after)| after.starts_with("cgroup "))
-    };
     let mut found: Vec<PathBuf> = Vec::new();
-    for root in text.lines().filter(v1).flat_map(from_mountinfo) {
-        if !found.contains(&root) {
-            found.push(root);
+    for mount in mounts()? {
+        if !mount.is_unified() && !found.contains(&mount.point) {
+            found.push(mount.point);
         }
     }
     Ok(found)
@@ -72,42 +58,64 @@ pub fn hierarchies_v1() -> io::Result<Vec<PathBuf>> {
 
 /// Mount points of the hierarchies that limit nothing on a machine with cgroup v1: named ones, and that of v2 beside it.
 pub fn hierarchies_without_controllers() -> io::Result<Vec<PathBuf>> {
-    let text = fs::read_to_string("/proc/self/mountinfo")?;
-    let without = |line: &&str| {
-        let Some((_, after)) = line.split_once(" - ") else {
-            return false;
-        };
-        let mut after = after.split(' ');
-        let (kind, options) = (after.next(), after.nth(1).unwrap_or_default());
-        kind == Some("cgroup2")
-            || kind == Some("cgroup")
-                && options.split(',').any(|option| option.starts_with("name="))
+    let without = |mount: &Mount| {
+        let mut all = mount.controllers.iter();
+        mount.is_unified() || all.any(|name| name.starts_with("name="))
     };
-    Ok(text
-        .lines()
-        .filter(without)
-        .flat_map(from_mountinfo)
-        .collect())
+    let mounts = mounts()?.into_iter().filter(without);
+    Ok(mounts.map(|mount| mount.point).collect())
+}
+
+/// A mounted hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mount {
+    /// The options of a hierarchy of v1, its controllers or its name among them; none of that of v2.
+    pub(super) controllers: Vec<String>,
+    /// The part of it that is mounted.
+    pub(super) root: PathBuf,
+    pub(super) point: PathBuf,
+}
+
+impl Mount {
+    /// Whether it is the hierarchy of version 2.
+    pub(super) fn is_unified(&self) -> bool {
+        self.controllers.is_empty()
+    }
+}
+
+/// The hierarchies that are mounted here.
+pub(super) fn mounts() -> io::Result<Vec<Mount>> {
+    let text = fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(mounts_from(&text).collect())
 }
 
 /// Parses `/proc/PID/mountinfo` (proc_pid_mountinfo(5)).
-fn from_mountinfo(text: &str) -> Vec<PathBuf> {
-    text.lines()
-        .filter_map(|line| {
-            let (before, after) = line.split_once(" - ")?;
-            let kind = after.split(' ').next()?;
-            let point = before.split(' ').nth(4)?;
-            matches!(kind, "cgroup" | "cgroup2").then(|| PathBuf::from(point))
+pub(super) fn mounts_from(text: &str) -> impl Iterator<Item = Mount> + '_ {
+    text.lines().filter_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let mut before = before.split(' ').skip(3);
+        let (root, point) = (before.next()?, before.next()?);
+        let mut after = after.split(' ');
+        let kind = after.next()?;
+        let options = after.nth(1).unwrap_or_default();
+        let controllers = match kind {
+            "cgroup" => options.split(',').map(str::to_owned).collect(),
+            "cgroup2" => Vec::new(),
+            _ => return None,
+        };
+        Some(Mount {
+            controllers,
+            root: root.into(),
+            point: point.into(),
         })
-        .collect()
+    })
 }
 
 /// Makes a cgroup, named relative to the hierarchies' roots, where `controller` can limit it; gives its directory,
 /// or `None` where the kernel has no such controller.
 pub fn make(relative: &Path, controller: &str) -> io::Result<Option<PathBuf>> {
     let relative = plain(relative)?;
-    let text = fs::read_to_string("/proc/self/mountinfo")?;
-    let Some((root, unified)) = with_controller(&text, controller) else {
+    let Some((root, unified)) = with_controller(mounts()?, controller) else {
         return Ok(None);
     };
     if unified {
@@ -144,23 +152,16 @@ pub fn number(file: &Path) -> Option<u64> {
 }
 
 /// Where a controller's hierarchy is mounted: one of v1 that names it, else that of v2, which is told apart.
-fn with_controller(mountinfo: &str, controller: &str) -> Option<(PathBuf, bool)> {
+fn with_controller(
+    mounts: impl IntoIterator<Item = Mount>,
+    controller: &str,
+) -> Option<(PathBuf, bool)> {
     let mut unified = None;
-    for line in mountinfo.lines() {
-        let Some((before, after)) = line.split_once(" - ") else {
-            continue;
-        };
-        let Some(point) = before.split(' ').nth(4) else {
-            continue;
-        };
-        let mut after = after.split(' ');
-        let (kind, options) = (after.next(), after.nth(1).unwrap_or_default());
-        match kind {
-            Some("cgroup") if options.split(',').any(|option| option == controller) => {
-                return Some((PathBuf::from(point), false));
-            }
-            Some("cgroup2") => unified = Some((PathBuf::from(point), true)),
-            _ => {}
+    for mount in mounts {
+        if mount.is_unified() {
+            unified = Some((mount.point, true));
+        } else if mount.controllers.iter().any(|name| name == controller) {
+            return Some((mount.point, false));
         }
     }
     unified
@@ -225,20 +226,21 @@ mod tests {
 37 36 0:32 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
 38 36 0:33 / /sys/fs/cgroup/cpu rw shared:1 - cgroup cgroup rw,cpu
 garbage";
+        let points: Vec<_> = mounts_from(text).map(|mount| mount.point).collect();
         assert_eq!(
-            from_mountinfo(text),
+            points,
             [
                 PathBuf::from("/sys/fs/cgroup/unified"),
                 PathBuf::from("/sys/fs/cgroup/cpu")
             ]
         );
-        let found = |controller| with_controller(text, controller);
+        let found = |controller| with_controller(mounts_from(text), controller);
         assert_eq!(found("cpu"), Some(("/sys/fs/cgroup/cpu".into(), false)));
         assert_eq!(
             found("memory"),
             Some(("/sys/fs/cgroup/unified".into(), true))
         );
-        assert_eq!(with_controller("", "cpu"), None);
+        assert_eq!(with_controller(mounts_from(""), "cpu"), None);
     }
 
     #[test]

@@ -7,15 +7,7 @@ use std::{
     sync::OnceLock,
 };
 
-/// A mounted hierarchy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Mount {
-    /// The controllers, or the name, as `/proc/PID/cgroup` has them; empty for version 2.
-    controllers: Vec<String>,
-    /// The part of it that is mounted.
-    root: PathBuf,
-    point: PathBuf,
-}
+use super::cgroup::{Mount, mounts};
 
 /// Directories of the cgroups that a process has to join to be where `pid` is, when it starts where `from` is.
 pub fn between(from: i32, pid: i32) -> io::Result<Vec<PathBuf>> {
@@ -23,8 +15,8 @@ pub fn between(from: i32, pid: i32) -> io::Result<Vec<PathBuf>> {
     let mounts = match MOUNTS.get() {
         Some(mounts) => mounts,
         None => {
-            let text = fs::read_to_string("/proc/self/mountinfo")?;
-            MOUNTS.get_or_init(|| mounts_from(&text))
+            let found = mounts()?;
+            MOUNTS.get_or_init(|| found)
         }
     };
     let read = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cgroup"));
@@ -43,30 +35,6 @@ pub fn is_frozen(dirs: &[PathBuf]) -> bool {
     })
 }
 
-/// Parses `/proc/PID/mountinfo` (proc_pid_mountinfo(5)).
-fn mounts_from(text: &str) -> Vec<Mount> {
-    text.lines()
-        .filter_map(|line| {
-            let (before, after) = line.split_once(" - ")?;
-            let mut before = before.split(' ').skip(3);
-            let (root, point) = (before.next()?, before.next()?);
-            let mut after = after.split(' ');
-            let kind = after.next()?;
-            let options = after.nth(1).unwrap_or_default();
-            let controllers = match kind {
-                "cgroup" => options.split(',').map(str::to_owned).collect(),
-                "cgroup2" => Vec::new(),
-                _ => return None,
-            };
-            Some(Mount {
-                controllers,
-                root: root.into(),
-                point: point.into(),
-            })
-        })
-        .collect()
-}
-
 /// Where the second text, of `/proc/PID/cgroup`, differs from the first. `None` when that is nowhere to be found.
 fn differing(from: &str, to: &str, mounts: &[Mount]) -> Option<Vec<PathBuf>> {
     let own = entries(from);
@@ -76,7 +44,7 @@ fn differing(from: &str, to: &str, mounts: &[Mount]) -> Option<Vec<PathBuf>> {
         .map(|(hierarchy, path)| {
             mounts
                 .iter()
-                .filter(|mount| mount.is(hierarchy))
+                .filter(|mount| is(mount, hierarchy))
                 .find_map(|mount| {
                     let below = Path::new(path).strip_prefix(&mount.root).ok()?;
                     Some(mount.point.join(below))
@@ -92,21 +60,20 @@ fn entries(text: &str) -> BTreeMap<&str, &str> {
         .collect()
 }
 
-impl Mount {
-    /// Whether it is the hierarchy of these controllers.
-    fn is(&self, controllers: &str) -> bool {
-        match controllers {
-            "" => self.controllers.is_empty(),
-            list => list
-                .split(',')
-                .all(|name| self.controllers.iter().any(|own| own == name)),
-        }
+/// Whether a mount is that of the hierarchy of these controllers, as `/proc/PID/cgroup` has them: none for version 2.
+fn is(mount: &Mount, controllers: &str) -> bool {
+    match controllers {
+        "" => mount.is_unified(),
+        list => list
+            .split(',')
+            .all(|name| mount.controllers.iter().any(|own| own == name)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::cgroup::mounts_from;
 
     const MOUNTS: &str = "\
 30 20 0:26 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct
@@ -118,7 +85,7 @@ mod tests {
 
     #[test]
     fn what_differs_is_joined() {
-        let mounts = mounts_from(MOUNTS);
+        let mounts: Vec<_> = mounts_from(MOUNTS).collect();
         assert_eq!(mounts.len(), 4);
         let from = "4:memory:/node/m\n3:cpu,cpuacct:/m\n1:name=systemd:/\n0::/\n";
         let to = "4:memory:/node/c\n3:cpu,cpuacct:/p/c\n1:name=systemd:/\n0::/v2\n";
