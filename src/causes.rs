@@ -16,9 +16,33 @@ pub(crate) fn whole(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// An error of the kernel's as it stands in the middle of a sentence: in lower case, and without its number.
+pub(crate) fn within_a_sentence(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_lowercase().chain(letters).collect(),
+        None => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernels_words_stand_in_a_sentence() {
+        for (errno, words) in [
+            (libc::ENOENT, "no such file or directory"),
+            (libc::ERFKILL, "operation not possible due to RF-kill"),
+        ] {
+            let error = std::io::Error::from_raw_os_error(errno);
+            assert_eq!(within_a_sentence(&error), words);
+        }
+        let own = std::io::Error::other("Its own");
+        assert_eq!(within_a_sentence(&own), "its own");
+    }
 
     #[derive(Debug, thiserror::Error)]
     enum Sample {

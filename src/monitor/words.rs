@@ -4,6 +4,8 @@ use std::{ffi::OsString, io};
 
 use corten_conmon::ctl::{Run, Step};
 
+use crate::causes::within_a_sentence;
+
 /// What the words are about.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Names {
@@ -29,7 +31,7 @@ impl Names {
     /// The words for a step that failed; `place` counts the directories of the search path from one.
     pub(super) fn failure(&self, step: Step, errno: i32, place: u16) -> String {
         let program = &self.program;
-        let error = words(errno);
+        let error = within_a_sentence(&io::Error::from_raw_os_error(errno));
         let why = match step {
             Step::Find => format!("exec: {program:?}: executable file not found in $PATH"),
             Step::Look if errno == libc::EACCES => {
@@ -72,17 +74,6 @@ impl Names {
             ""
         };
         format!("{prefix}unable to start container process: {why}")
-    }
-}
-
-/// An error number in lower case and without the number, as it stands in the middle of a sentence.
-fn words(errno: i32) -> String {
-    let text = io::Error::from_raw_os_error(errno).to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut letters = text.chars();
-    match letters.next() {
-        Some(first) => first.to_lowercase().chain(letters).collect(),
-        None => String::new(),
     }
 }
 

@@ -24,7 +24,7 @@ use libcontainer::{
 use oci_spec::runtime::{Process, Spec};
 
 use crate::{
-    causes::whole,
+    causes::{whole, within_a_sentence},
     sys::{descriptors, keyring, signals},
 };
 
@@ -166,7 +166,7 @@ impl Inside {
         match nix::unistd::execve(&path, &args, &env) {
             Ok(never) => match never {},
             Err(errno) => {
-                let words = lookup::words(&errno.into());
+                let words = within_a_sentence(&errno.into());
                 Err(Failure::Process(format!(
                     "exec {}: {words}",
                     program.display()
@@ -224,7 +224,7 @@ fn no_directory(process: &Process, error: &io::Error) -> Failure {
     Failure::Process(format!(
         "chdir to cwd ({:?}) set in config.json failed: {}",
         process.cwd().display().to_string(),
-        lookup::words(error)
+        within_a_sentence(error)
     ))
 }
 

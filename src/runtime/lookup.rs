@@ -9,6 +9,8 @@ use std::{
 
 use rustix::fs::{Access, AtFlags, CWD};
 
+use crate::causes::within_a_sentence;
+
 /// Finds `name` in the container: a path, or a name in `PATH`. The error is in the words that who called knows it by.
 pub(super) fn program(name: &str, env: &[String]) -> Result<PathBuf, String> {
     let said = |text: &dyn std::fmt::Display| format!("exec: {name:?}: {text}");
@@ -19,7 +21,7 @@ pub(super) fn program(name: &str, env: &[String]) -> Result<PathBuf, String> {
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
                 Err(said(&"permission denied"))
             }
-            Err(e) => Err(said(&format!("stat {name}: {}", words(&e)))),
+            Err(e) => Err(said(&format!("stat {name}: {}", within_a_sentence(&e)))),
         };
     }
     let path = env
@@ -54,13 +56,6 @@ fn look(path: &Path) -> io::Result<()> {
         Access::EXEC_OK,
         AtFlags::EACCESS,
     )?)
-}
-
-/// What the kernel said, without its number and in small letters, as the other runtimes have it.
-pub(super) fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    text.to_lowercase()
 }
 
 #[cfg(test)]
