@@ -39,10 +39,15 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// Locks an open file for this process alone, flock(2); `EWOULDBLOCK` when another one keeps it. Blocks for a second
 /// at most.
 pub fn lock(file: impl AsFd) -> Result<(), Errno> {
-    let until = Instant::now() + PATIENCE;
+    lock_within(file, PATIENCE, PAUSE)
+}
+
+/// The same, trying again after each `pause` until `limit` is over.
+pub fn lock_within(file: impl AsFd, limit: Duration, pause: Duration) -> Result<(), Errno> {
+    let until = Instant::now() + limit;
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) if Instant::now() < until => sleep(PAUSE),
+            Err(Errno::WOULDBLOCK) if Instant::now() < until => sleep(pause),
             done => return done,
         }
     }

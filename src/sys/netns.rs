@@ -19,21 +19,42 @@ pub enum Family {
 
 /// A new TCP socket, non-blocking and not connected, in the namespace pinned at `netns`.
 pub async fn tcp_socket(netns: &Path, family: Family) -> io::Result<OwnedFd> {
-    let (sender, made) = tokio::sync::oneshot::channel();
     let netns = netns.to_owned();
-    std::thread::Builder::new()
-        .name("netns".into())
-        .stack_size(64 * 1024)
-        .spawn(move || {
-            // Nobody may be waiting any more.
-            let _ = sender.send(enter_and_make(&netns, family));
-        })?;
-    made.await
-        .map_err(|_| io::Error::other("the thread in the network namespace died"))?
+    let work = move || {
+        enter(&netns)?;
+        tcp_socket_here(family)
+    };
+    let made = on_a_thread("netns", 64 * 1024, work).await?;
+    made.unwrap_or_else(|| Err(io::Error::other("the thread in the network namespace died")))
 }
 
-fn enter_and_make(netns: &Path, family: Family) -> io::Result<OwnedFd> {
-    nix::sched::setns(File::open(netns)?, CloneFlags::CLONE_NEWNET)?;
+/// Does `work` on a thread of its own, which may enter any namespace, and ends with it; `None` when that died. An error
+/// is that there is no such thread.
+pub async fn on_a_thread<T: Send + 'static>(
+    name: &str,
+    stack: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<Option<T>> {
+    let (sender, done) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name(name.into())
+        .stack_size(stack)
+        .spawn(move || {
+            // Nobody may be waiting any more.
+            let _ = sender.send(work());
+        })?;
+    Ok(done.await.ok())
+}
+
+/// Enters a network namespace for the rest of the thread's life.
+pub fn enter(netns: &Path) -> io::Result<()> {
+    Ok(nix::sched::setns(
+        File::open(netns)?,
+        CloneFlags::CLONE_NEWNET,
+    )?)
+}
+
+fn tcp_socket_here(family: Family) -> io::Result<OwnedFd> {
     let family = match family {
         Family::V4 => AddressFamily::INET,
         Family::V6 => AddressFamily::INET6,

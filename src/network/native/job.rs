@@ -1,13 +1,10 @@
 //! A pod whose network is worked on, by a thread that enters its namespace and ends.
 
 use std::{
-    fs::File,
     net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
-
-use nix::sched::{CloneFlags, setns};
 
 use super::{
     NativeError,
@@ -19,7 +16,7 @@ use crate::{
         PodNetwork,
         cni::{chain::INTERFACE, conf::PluginConf, result::CniResult, version::Version},
     },
-    sys::rtnetlink::Rtnetlink,
+    sys::{netns, rtnetlink::Rtnetlink},
 };
 
 /// Enough for what such a thread does.
@@ -131,23 +128,15 @@ impl Job {
 pub(super) async fn on_a_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, NativeError> + Send + 'static,
 ) -> Result<T, NativeError> {
-    let (tx, rx) = tokio::sync::oneshot::channel();
-    std::thread::Builder::new()
-        .name("pod-network".into())
-        .stack_size(STACK)
-        .spawn(move || {
-            // Nobody may be waiting any more.
-            let _ = tx.send(work());
-        })
-        .map_err(NativeError::Thread)?;
-    rx.await.map_err(|_| NativeError::Died)?
+    netns::on_a_thread("pod-network", STACK, work)
+        .await
+        .map_err(NativeError::Thread)?
+        .unwrap_or(Err(NativeError::Died))
 }
 
 /// Enters a network namespace for the rest of the thread's life, and opens a socket there.
 pub(super) fn enter(path: &Path) -> Result<Rtnetlink, NativeError> {
-    let enter =
-        || -> std::io::Result<()> { Ok(setns(File::open(path)?, CloneFlags::CLONE_NEWNET)?) };
-    enter().map_err(|source| NativeError::Enter {
+    netns::enter(path).map_err(|source| NativeError::Enter {
         path: path.to_owned(),
         source,
     })?;

@@ -9,14 +9,12 @@ use std::{
     net::IpAddr,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    thread::sleep,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use rustix::{
-    fs::{FlockOperation, flock},
-    io::Errno,
-};
+use rustix::io::Errno;
+
+use crate::sys::exclusive;
 
 /// Between two tries to lock.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -104,16 +102,10 @@ impl Store {
     fn lock(dir: PathBuf, limit: Duration) -> Result<Self, StoreError> {
         let path = dir.join("lock");
         let lock = open_lock(&path).map_err(failed(&path))?;
-        let until = Instant::now() + limit;
-        loop {
-            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self { dir, _lock: lock }),
-                Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < until => sleep(PAUSE),
-                Err(Errno::WOULDBLOCK | Errno::INTR) => {
-                    return Err(StoreError::Locked { path, limit });
-                }
-                Err(e) => return Err(failed(&path)(e.into())),
-            }
+        match exclusive::lock_within(&lock, limit, PAUSE) {
+            Ok(()) => Ok(Self { dir, _lock: lock }),
+            Err(Errno::WOULDBLOCK) => Err(StoreError::Locked { path, limit }),
+            Err(e) => Err(failed(&path)(e.into())),
         }
     }
 
