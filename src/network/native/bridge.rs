@@ -11,7 +11,7 @@ use super::{
     plugin::Bridge,
 };
 use crate::{
-    network::cni::result::{CniResult, IpConfig, IpPrefix, Route},
+    network::cni::result::{CniResult, IpPrefix, Route},
     step::{self, Step},
     sys::rtnetlink::{Address, Link, Rtnetlink},
 };
@@ -19,7 +19,7 @@ use crate::{
 /// Place of the pod's link in a result.
 const POD: usize = 2;
 
-/// Attaches a pod. What is done stays done on failure, for [`del`] to undo. On a thread of its own.
+/// Attaches a pod. What is done stays done on failure, for DEL to undo. On a thread of its own.
 pub(super) fn add(
     bridge: &Bridge,
     job: &Job,
@@ -39,9 +39,7 @@ pub(super) fn add(
         host.set_hairpin(&port)?;
     }
     if bridge.masquerade {
-        let addresses = result.ips.iter().map(|ip| ip.address).collect();
-        masquerade.add(&job.id, addresses)?;
-        step::reached(Step::PodMasqueraded);
+        masquerade.add_pod(job, &result)?;
     }
     let mut pod = enter(netns)?;
     link::trust_addresses(job);
@@ -55,17 +53,6 @@ pub(super) fn add(
         link::told(&end, Some(netns)),
     ];
     Ok(result)
-}
-
-/// Detaches a pod. Idempotent. On a thread of its own.
-pub(super) fn del(bridge: &Bridge, job: &Job, masquerade: &Masquerade) -> Result<(), NativeError> {
-    masquerade.remove(&job.id)?;
-    step::reached(Step::PodUnmasqueraded);
-    link::delete(job)?;
-    // The last: whoever gets the address next must not meet it here.
-    job.ipam(&bridge.ipam)?
-        .release(&job.claim(), &job.known())?;
-    Ok(())
 }
 
 /// Whether a pod still is attached as it was. On a thread of its own.
@@ -89,16 +76,11 @@ pub(super) fn check(bridge: &Bridge, job: &Job, result: &CniResult) -> Result<()
 fn plan(bridge: &Bridge, lease: &Lease) -> CniResult {
     let mut result = CniResult {
         interfaces: Vec::new(),
-        ips: Vec::new(),
+        ips: lease.ips(POD),
         routes: bridge.ipam.routes.clone(),
         dns: bridge.dns.clone().unwrap_or_else(|| lease.dns.clone()),
     };
-    for Candidate { address, gateway } in &lease.addresses {
-        result.ips.push(IpConfig {
-            address: *address,
-            gateway: Some(*gateway),
-            interface: Some(POD),
-        });
+    for Candidate { gateway, .. } in &lease.addresses {
         let default = everywhere(gateway);
         let mut routes = result.routes.iter();
         let has_default = routes.any(|route| route.dst == default && route.gw.is_some());

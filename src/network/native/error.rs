@@ -57,9 +57,6 @@ pub enum NativeError {
     /// A link that was there a moment ago.
     #[error("the link {0} is gone")]
     Gone(String),
-    /// No name by chance.
-    #[error("naming a link")]
-    Name(#[source] io::Error),
     /// Packets do not pass.
     #[error("the link {0} does not become operational")]
     NotOperational(String),

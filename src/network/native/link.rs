@@ -15,6 +15,7 @@ use super::{
     job::{Job, enter},
 };
 use crate::{
+    id::Id,
     network::cni::result::{CniResult, Interface},
     step::{self, Step},
     sys::rtnetlink::{Address, Link, Route, Rtnetlink, RtnetlinkError, Scope, Veth},
@@ -48,7 +49,7 @@ pub(super) fn make(
     let mac = job.mac()?;
     let mut tries = 0;
     let name = loop {
-        let name = random_name()?;
+        let name = format!("veth{}", &Id::random().as_str()[..8]);
         let made = host.add_veth(&Veth {
             name: &name,
             master: master.map(|link| link.index),
@@ -71,13 +72,6 @@ pub(super) fn make(
     let link = existing(host, &name)?;
     host.set_up(&link)?;
     Ok(link)
-}
-
-fn random_name() -> Result<String, NativeError> {
-    let mut octets = [0u8; 4];
-    rustix::rand::getrandom(&mut octets, rustix::rand::GetRandomFlags::empty())
-        .map_err(|e| NativeError::Name(e.into()))?;
-    Ok(format!("veth{:08x}", u32::from_ne_bytes(octets)))
 }
 
 /// Gives the pod's link its addresses and routes, and brings it up. The thread is in the pod's namespace.

@@ -10,10 +10,15 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use super::job::Job;
 use crate::{
     id::Id,
-    network::cni::result::IpPrefix,
-    sys::nftables::{Masked, SetKind, Transaction},
+    network::cni::result::{CniResult, IpPrefix},
+    step::{self, Step},
+    sys::{
+        nftables::{Masked, SetKind, Transaction},
+        rtnetlink::octets,
+    },
 };
 
 const CHAIN: &str = "postrouting";
@@ -71,6 +76,13 @@ impl Masquerade {
                 transaction.add_elements(&set, &[ip]);
             }
         })
+    }
+
+    /// Masquerades a pod that is being attached.
+    pub(super) fn add_pod(&self, job: &Job, result: &CniResult) -> Result<(), MasqueradeError> {
+        self.add(&job.id, result.ips.iter().map(|ip| ip.address).collect())?;
+        step::reached(Step::PodMasqueraded);
+        Ok(())
     }
 
     /// Masquerades a pod no more. Idempotent.
@@ -223,12 +235,5 @@ fn masked(network: IpPrefix) -> Masked {
     Masked {
         address: octets(network.network().address),
         mask: octets(mask.network().address),
-    }
-}
-
-fn octets(ip: IpAddr) -> Vec<u8> {
-    match ip {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
     }
 }

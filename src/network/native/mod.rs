@@ -33,8 +33,13 @@ use super::{
         result::{CniResult, Interface, IpConfig, IpPrefix},
     },
 };
-use crate::{id::Id, locks::Locks, sys::rtnetlink::Rtnetlink};
-use ipam::Owner;
+use crate::{
+    id::Id,
+    locks::Locks,
+    step::{self, Step},
+    sys::rtnetlink::Rtnetlink,
+};
+use ipam::{Ipam, Owner};
 use job::{Job, enter, on_a_thread};
 use plugin::Plugin;
 
@@ -132,11 +137,9 @@ impl Native {
         let masquerade = self.masquerade.clone();
         on_a_thread(move || {
             let _guard = guard;
-            match &plugin {
-                Plugin::Bridge(bridge) => bridge::del(bridge, &job, &masquerade),
-                Plugin::Ptp(ptp) => ptp::del(ptp, &job, &masquerade),
-                Plugin::Loopback => loopback_del(&job),
-                Plugin::Portmap => Ok(()),
+            match plugin.ipam() {
+                Some(ipam) => detach(ipam, &job, &masquerade),
+                None => loopback_del(&job),
             }
         })
         .await
@@ -206,6 +209,15 @@ impl Native {
         let masquerade = self.masquerade.clone();
         on_a_thread(move || Ok(masquerade.restore()?)).await
     }
+}
+
+/// Takes a pod's link and addresses back, whichever plugin's work they are.
+fn detach(ipam: &Ipam, job: &Job, masquerade: &Masquerade) -> Result<(), NativeError> {
+    masquerade.remove(&job.id)?;
+    step::reached(Step::PodUnmasqueraded);
+    link::delete(job)?;
+    // The last: whoever gets the address next must not meet it here.
+    Ok(job.ipam(ipam)?.release(&job.claim(), &job.known())?)
 }
 
 fn loopback_add(job: &Job, netns: &Path) -> Result<CniResult, NativeError> {

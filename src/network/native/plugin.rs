@@ -147,15 +147,19 @@ pub fn ways_back(list: &ConfList, usage: Usage, native: &BTreeSet<String>) -> Ve
 /// A list for the programs that are to take back what was done natively: nothing of its masquerading is theirs. `None`
 /// where there is nothing of the kind.
 pub fn handed_over(list: &ConfList, ways: &[Way], native: &BTreeSet<String>) -> Option<ConfList> {
-    let mut handed = list.clone();
-    let mut any = false;
-    for (plugin, way) in handed.plugins.iter_mut().zip(ways) {
-        if matches!(way, Way::Program(_)) && native.contains(&plugin.kind) {
-            plugin.object.remove("ipMasq");
-            any = true;
-        }
+    let is_handed = |(plugin, way): &(&PluginConf, &Way)| {
+        matches!(way, Way::Program(_)) && native.contains(&plugin.kind)
+    };
+    let all = list.plugins.iter().zip(ways);
+    let handed: Vec<bool> = all.map(|one| is_handed(&one)).collect();
+    if !handed.contains(&true) {
+        return None;
     }
-    any.then_some(handed)
+    let mut list = list.clone();
+    for (plugin, _) in list.plugins.iter_mut().zip(handed).filter(|(_, is)| *is) {
+        plugin.object.remove("ipMasq");
+    }
+    Some(list)
 }
 
 /// Whether host ports of a list are published by this runtime: no plugin takes them, or one whose work it does.

@@ -11,15 +11,14 @@ use super::{
     plugin::Ptp,
 };
 use crate::{
-    network::cni::result::{CniResult, IpConfig},
-    step::{self, Step},
+    network::cni::result::CniResult,
     sys::rtnetlink::{Address, Link, Route, Rtnetlink, Scope},
 };
 
 /// Place of the pod's link in a result.
 const POD: usize = 1;
 
-/// Attaches a pod. What is done stays done on failure, for [`del`] to undo. On a thread of its own.
+/// Attaches a pod. What is done stays done on failure, for DEL to undo. On a thread of its own.
 pub(super) fn add(
     ptp: &Ptp,
     job: &Job,
@@ -33,9 +32,7 @@ pub(super) fn add(
     let here = link::make(&mut host, job, netns, None, ptp.mtu)?;
     lead_to_pod(&mut host, &here, &result)?;
     if ptp.masquerade {
-        let addresses = result.ips.iter().map(|ip| ip.address).collect();
-        masquerade.add(&job.id, addresses)?;
-        step::reached(Step::PodMasqueraded);
+        masquerade.add_pod(job, &result)?;
     }
     let mut pod = enter(netns)?;
     let end = link::configure(&mut pod, job, &result)?;
@@ -43,15 +40,6 @@ pub(super) fn add(
     let here = link::existing(&mut host, &here.name)?;
     result.interfaces = vec![link::told(&here, None), link::told(&end, Some(netns))];
     Ok(result)
-}
-
-/// Detaches a pod. Idempotent. On a thread of its own.
-pub(super) fn del(ptp: &Ptp, job: &Job, masquerade: &Masquerade) -> Result<(), NativeError> {
-    masquerade.remove(&job.id)?;
-    step::reached(Step::PodUnmasqueraded);
-    link::delete(job)?;
-    job.ipam(&ptp.ipam)?.release(&job.claim(), &job.known())?;
-    Ok(())
 }
 
 /// Whether a pod still is attached as it was. On a thread of its own.
@@ -62,16 +50,9 @@ pub(super) fn check(ptp: &Ptp, job: &Job, result: &CniResult) -> Result<(), Nati
 
 /// What a pod with these addresses has, but for its links. Pure.
 fn plan(ptp: &Ptp, lease: &Lease) -> CniResult {
-    let addresses = lease.addresses.iter();
     CniResult {
         interfaces: Vec::new(),
-        ips: addresses
-            .map(|candidate| IpConfig {
-                address: candidate.address,
-                gateway: Some(candidate.gateway),
-                interface: Some(POD),
-            })
-            .collect(),
+        ips: lease.ips(POD),
         routes: ptp.ipam.routes.clone(),
         dns: ptp.dns.clone().unwrap_or_else(|| lease.dns.clone()),
     }

@@ -113,7 +113,7 @@ pub(super) fn family(ip: IpAddr) -> u8 {
 }
 
 /// An address as it is sent.
-pub(super) fn octets(ip: IpAddr) -> Vec<u8> {
+pub fn octets(ip: IpAddr) -> Vec<u8> {
     match ip {
         IpAddr::V4(ip) => ip.octets().to_vec(),
         IpAddr::V6(ip) => ip.octets().to_vec(),

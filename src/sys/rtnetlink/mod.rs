@@ -10,7 +10,7 @@ mod tests;
 
 use std::io;
 
-pub use address::Address;
+pub use address::{Address, octets};
 pub use link::{Link, Veth};
 pub use route::{Route, Scope};
 

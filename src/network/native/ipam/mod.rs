@@ -18,7 +18,7 @@ pub(super) use range::{Candidate, RangeConf, RangeError, RangeSet};
 pub(super) use store::{Owner, StoreError};
 
 use crate::{
-    network::cni::result::{CniDns, Route},
+    network::cni::result::{CniDns, IpConfig, Route},
     step::{self, Step},
 };
 use store::Store;
@@ -104,6 +104,20 @@ pub enum IpamError {
         #[source]
         source: io::Error,
     },
+}
+
+impl Lease {
+    /// The addresses as a result has them, of the link at a place in it.
+    pub fn ips(&self, link: usize) -> Vec<IpConfig> {
+        let addresses = self.addresses.iter();
+        addresses
+            .map(|candidate| IpConfig {
+                address: candidate.address,
+                gateway: Some(candidate.gateway),
+                interface: Some(link),
+            })
+            .collect()
+    }
 }
 
 impl Ipam {
