@@ -167,10 +167,7 @@ pub(crate) fn spawn(command: &mut Command, oom_score_adj: Option<[u8; 8]>) -> io
                 // It went before it could be bound to.
                 libc::_exit(1);
             }
-            let mut none = MaybeUninit::uninit();
-            libc::sigemptyset(none.as_mut_ptr());
-            libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
-            libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+            reset_signals();
             if let Some(score) = oom_score_adj {
                 let path = c"/proc/self/oom_score_adj".as_ptr();
                 let fd = libc::open(path, libc::O_WRONLY | libc::O_CLOEXEC);
@@ -183,6 +180,18 @@ pub(crate) fn spawn(command: &mut Command, oom_score_adj: Option<[u8; 8]>) -> io
     // SAFETY: what runs between fork and exec neither allocates nor takes a lock.
     let child = unsafe { command.pre_exec(prepare) }.spawn()?;
     Ok(child.id().cast_signed())
+}
+
+/// Has no signal blocked or ignored, in a process that is about to run a program.
+pub(crate) fn reset_signals() {
+    let mut none = MaybeUninit::uninit();
+    // SAFETY: the set is initialised by its first call; the default of a signal is always a valid action. These are system
+    // calls on memory of our own only.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
+    }
 }
 
 /// Gives the allocator's free pages back to the kernel.

@@ -3,12 +3,12 @@
 use std::{
     ffi::{CStr, CString, c_char, c_int},
     io,
-    mem::MaybeUninit,
     os::fd::RawFd,
     ptr,
 };
 
 use super::check;
+pub(crate) use super::reset_signals;
 
 /// Runs `child` in a process of its own, which ends with what that returns.
 pub(crate) fn fork(child: impl FnOnce() -> c_int) -> io::Result<i32> {
@@ -55,17 +55,6 @@ fn close_range(first: libc::c_uint, last: libc::c_uint) -> io::Result<()> {
     // SAFETY: closes numbers whose owners this process never comes back to.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } as c_int)?;
     Ok(())
-}
-
-/// Has no signal blocked or ignored.
-pub(crate) fn reset_signals() {
-    let mut none = MaybeUninit::uninit();
-    // SAFETY: the set is initialised by its first call; the default of a signal is always a valid action.
-    unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-        libc::sigemptyset(none.as_mut_ptr());
-        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
-    }
 }
 
 /// Sets a limit.

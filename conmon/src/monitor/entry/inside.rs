@@ -5,7 +5,7 @@
 
 use std::{
     ffi::CStr,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
 use corten_conmon::ctl::Step;
@@ -44,11 +44,8 @@ fn enter(plan: &Plan, proc: Option<&OwnedFd>) -> Result<(), Failed> {
         Stdio::Terminal => terminal(plan).map_err(Failed::at(Step::Terminal))?,
     }
     own_streams(plan.user.uid);
-    let mut kept = [
-        plan.mouth.as_fd(),
-        proc.map_or(plan.mouth.as_fd(), AsFd::as_fd),
-    ]
-    .map(|fd| std::os::fd::AsRawFd::as_raw_fd(&fd));
+    let mouth = plan.mouth.as_fd().as_raw_fd();
+    let mut kept = [mouth, proc.map_or(mouth, AsRawFd::as_raw_fd)];
     sys::close_all_but(&mut kept).map_err(Failed::at(Step::Streams))?;
     // As root, and where that is not allowed, as the user below.
     let refused = match rustix::process::chdir(&*plan.cwd) {

@@ -1,6 +1,6 @@
 //! The one outside: joins what the container is made of, with the monitor's privileges.
 
-use std::{io, path::Path};
+use std::{io, os::fd::AsFd, path::Path};
 
 use corten_conmon::ctl::Step;
 use rustix::{
@@ -44,7 +44,6 @@ fn join(plan: &Plan) -> Result<(), Failed> {
         .transpose()
         .map_err(Failed::at(Step::Label))?;
     let others = others(plan).map_err(Failed::at(Step::Namespaces))?;
-    use std::os::fd::AsFd;
     if !others.is_empty() {
         rustix::thread::move_into_thread_name_spaces(plan.pidfd.as_fd(), others)
             .map_err(Failed::at(Step::Namespaces))?;
