@@ -35,7 +35,7 @@ options! {
         privileged_without_host_devices: bool = false, "" "";
 
         /// Who runs further processes in its containers: "auto" has the container's monitor do it where the
-        /// runtime is runc, crun or youki, whose containers are plain processes; "runtime" always the runtime.
+        /// runtime is runc, crun, youki or corten itself, whose containers are plain processes; "runtime" always it.
         exec: ExecBy = ExecBy::Auto, "" "";
     }
 }
