@@ -86,6 +86,16 @@ impl Drop for Host {
     }
 }
 
+/// A port of a pod's, published on the host.
+fn published() -> crate::pod::spec::PortMapping {
+    crate::pod::spec::PortMapping {
+        protocol: crate::pod::spec::Protocol::Tcp,
+        container_port: 80,
+        host_port: 18080,
+        host_ip: None,
+    }
+}
+
 impl Host {
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

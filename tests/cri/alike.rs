@@ -3,15 +3,15 @@
 
 use corten::cri::api::{
     Capability, ContainerConfig, Device, IdMapping, Int64Value, LinuxContainerResources, Mount,
-    MountPropagation, NamespaceMode, PodSandboxConfig, SecurityProfile, UserNamespace,
+    MountPropagation, NamespaceMode, PodSandboxConfig, UserNamespace,
     security_profile::ProfileType,
 };
 use std::path::Path;
 
 use super::entries::{CALLS, programs};
 use crate::support::{
-    Mounted, Node, args, container, linux, namespaces, node, pod, pod_net, security, shell,
-    until_some,
+    Mounted, Node, args, container, linux, namespaces, node, pod, pod_net, profile, security,
+    shell, until_some,
 };
 
 /// What is looked at, each under a heading.
@@ -58,13 +58,6 @@ fn case(
     Case { name, pod, main }
 }
 
-fn profile(kind: ProfileType) -> Option<SecurityProfile> {
-    Some(SecurityProfile {
-        profile_type: kind as i32,
-        localhost_ref: String::new(),
-    })
-}
-
 fn capability(add: &[&str], drop: &[&str], ambient: &[&str]) -> Option<Capability> {
     Some(Capability {
         add_capabilities: args(add),
@@ -106,13 +99,13 @@ fn rights() -> Vec<Case> {
         case("no-new-privs", |_, main| {
             security(main).no_new_privs = true;
             security(main).run_as_user = Some(Int64Value { value: 33 });
-            security(main).seccomp = profile(ProfileType::RuntimeDefault);
+            security(main).seccomp = profile(ProfileType::RuntimeDefault, "");
         }),
         case("filtered", |_, main| {
-            security(main).seccomp = profile(ProfileType::RuntimeDefault);
+            security(main).seccomp = profile(ProfileType::RuntimeDefault, "");
         }),
         case("unfiltered", |_, main| {
-            security(main).seccomp = profile(ProfileType::Unconfined);
+            security(main).seccomp = profile(ProfileType::Unconfined, "");
         }),
         case("privileged", |pod, main| {
             crate::support::pod_linux(pod)
@@ -396,7 +389,7 @@ async fn system_calls_are_answered_alike_under_both_runtimes() {
         for runtime in ["runc", "corten"] {
             let mut main = container("main", &["/usr/bin/perl", "-e", CALLS]);
             main.mounts = programs();
-            security(&mut main).seccomp = profile(ProfileType::RuntimeDefault);
+            security(&mut main).seccomp = profile(ProfileType::RuntimeDefault, "");
             let config = pod(&format!("calls-{runtime}"));
             let pod = node.try_pod_by(runtime, &config).await.unwrap();
             let id = node.launch(&pod, &config, &main).await;

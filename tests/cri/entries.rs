@@ -5,8 +5,7 @@ use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 use corten::{
     cri::api::{
         Capability, ContainerConfig, IdMapping, Int64Value, LinuxContainerResources, Mount,
-        NamespaceMode, PodSandboxConfig, SecurityProfile, UserNamespace,
-        security_profile::ProfileType,
+        NamespaceMode, PodSandboxConfig, UserNamespace, security_profile::ProfileType,
     },
     oci::{
         capability::CapSet,
@@ -17,7 +16,7 @@ use serde_json::json;
 
 use crate::support::{
     Node, Options, Scratch, Socket, Streams, container, linux, namespaces, node_with, pod, pod_net,
-    security, until,
+    profile, security, until,
 };
 
 const V5: &str = "v5.channel.k8s.io";
@@ -137,13 +136,6 @@ impl Counted {
 fn by_runtime(node: &Node) {
     let text = format!("[runtimes.{}]\nexec = \"runtime\"\n", runtime());
     node.scratch.file("config.toml", text);
-}
-
-fn profile(kind: ProfileType, file: &str) -> Option<SecurityProfile> {
-    Some(SecurityProfile {
-        profile_type: kind as i32,
-        localhost_ref: file.to_owned(),
-    })
 }
 
 /// Mounts of this machine's programs.

@@ -2,14 +2,12 @@
 
 use std::path::Path;
 
-use corten::cri::api::{
-    ContainerConfig, Mount, SeLinuxOption, SecurityProfile, security_profile::ProfileType,
-};
+use corten::cri::api::{ContainerConfig, Mount, SeLinuxOption, security_profile::ProfileType};
 use tonic::Code;
 
 use crate::support::{
-    Node, Options, busybox, container, image_spec, node, node_with, pod, pod_linux, run, security,
-    until,
+    Node, Options, busybox, container, image_spec, node, node_with, pod, pod_linux, profile, run,
+    security, until,
 };
 
 fn has_apparmor() -> bool {
@@ -28,10 +26,7 @@ fn idle(name: &str) -> ContainerConfig {
 
 fn with_profile(name: &str, kind: ProfileType, reference: &str) -> ContainerConfig {
     let mut main = idle(name);
-    security(&mut main).apparmor = Some(SecurityProfile {
-        profile_type: kind as i32,
-        localhost_ref: reference.into(),
-    });
+    security(&mut main).apparmor = profile(kind, reference);
     main
 }
 

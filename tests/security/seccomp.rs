@@ -1,16 +1,9 @@
 //! System call filters.
 
-use corten::cri::api::{SecurityProfile, security_profile::ProfileType};
+use corten::cri::api::security_profile::ProfileType;
 use tonic::Code;
 
-use crate::support::{node, pod, security, shell};
-
-fn profile(kind: ProfileType, file: &str) -> Option<SecurityProfile> {
-    Some(SecurityProfile {
-        profile_type: kind as i32,
-        localhost_ref: file.to_owned(),
-    })
-}
+use crate::support::{node, pod, profile, security, shell};
 
 const MODE: &str = "grep Seccomp: /proc/self/status | cut -f2";
 

@@ -3,7 +3,8 @@
 use corten::cri::api::{
     ContainerConfig, ContainerMetadata, ImageSpec, LinuxContainerConfig,
     LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext,
-    NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata,
+    NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata, SecurityProfile,
+    security_profile::ProfileType,
 };
 
 /// The image that [`container`] names.
@@ -88,6 +89,14 @@ pub(crate) fn linux(config: &mut ContainerConfig) -> &mut LinuxContainerConfig {
 /// The security context of a container, made if it is not there.
 pub(crate) fn security(config: &mut ContainerConfig) -> &mut LinuxContainerSecurityContext {
     linux(config).security_context.get_or_insert_default()
+}
+
+/// A profile of a security module or a filter, as one asks for it.
+pub(crate) fn profile(kind: ProfileType, file: &str) -> Option<SecurityProfile> {
+    Some(SecurityProfile {
+        profile_type: kind as i32,
+        localhost_ref: file.to_owned(),
+    })
 }
 
 /// An image by name.

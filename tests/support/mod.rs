@@ -21,7 +21,7 @@ mod talk;
 pub(crate) use command::{Done, run};
 pub(crate) use config::{
     IMAGE, args, container, image_spec, insecure, linux, namespaces, pod, pod_linux, pod_net,
-    security, shell, userless,
+    profile, security, shell, userless,
 };
 pub(crate) use fake::{Behaviour, FakeRegistry};
 pub(crate) use leftovers::{Leftovers, cgroup_directories, processes_naming};

@@ -15,12 +15,7 @@ fn pods_reach_each_other_and_leave_nothing() {
             assert!(network.status().ready, "{:?}", network.status());
             assert_eq!(network.network_name().as_deref(), Some("pods"));
             let (mut a, b) = (host.pod().await, host.pod().await);
-            a.ports = vec![crate::pod::spec::PortMapping {
-                protocol: crate::pod::spec::Protocol::Tcp,
-                container_port: 80,
-                host_port: 18080,
-                host_ip: None,
-            }];
+            a.ports = vec![published()];
             a.bandwidth.ingress = Some(1_000_000_000);
             let at = network.add(&a).await.unwrap();
             let bt = network.add(&b).await.unwrap();

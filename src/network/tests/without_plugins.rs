@@ -214,12 +214,7 @@ fn pods_reach_each_other_the_host_and_the_world_without_any_program() {
             .unwrap();
             assert!(network.status().ready, "{:?}", network.status());
             let (mut a, b) = (host.pod().await, host.pod().await);
-            a.ports = vec![crate::pod::spec::PortMapping {
-                protocol: crate::pod::spec::Protocol::Tcp,
-                container_port: 80,
-                host_port: 18080,
-                host_ip: None,
-            }];
+            a.ports = vec![published()];
             let at = network.add(&a).await.unwrap();
             let bt = network.add(&b).await.unwrap();
             serve(&a, "[::]:80");
