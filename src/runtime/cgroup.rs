@@ -25,7 +25,7 @@ use super::error::Failure;
 const MOUNT: &str = "/sys/fs/cgroup";
 
 /// How long killed processes may take to leave.
-const DEATH: Duration = Duration::from_secs(10);
+pub(super) const DEATH: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether they have.
 const LOOK: Duration = Duration::from_millis(2);
@@ -271,8 +271,7 @@ impl Group {
                 }
             }
             if Instant::now() > until {
-                let what = format!("processes {left:?} do not end, even killed");
-                return Err(Failure::Cgroup(what));
+                return Err(Failure::Deathless(left.into_iter().collect()));
             }
             std::thread::sleep(LOOK);
         }

@@ -4,6 +4,7 @@ use std::{io, path::Path};
 
 use super::{
     arguments::Force,
+    cgroup::DEATH,
     error::Failure,
     record::{Record, Status},
 };
@@ -28,6 +29,10 @@ pub(super) fn run(root: &Path, id: &str, force: Force) -> Result<(), Failure> {
         });
     }
     record.group.kill()?;
+    // Its cgroup may be empty before.
+    if let Some(init) = record.init.filter(|init| !init.outlast(DEATH)) {
+        return Err(Failure::Deathless(vec![init.pid]));
+    }
     record.group.remove()?;
     remove(&dir)
 }

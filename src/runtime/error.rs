@@ -61,6 +61,9 @@ pub(super) enum Failure {
     /// Limits or states of a cgroup.
     #[error("{0}")]
     Cgroup(String),
+    /// Processes that cannot be got rid of.
+    #[error("processes {0:?} do not end, even killed")]
+    Deathless(Vec<i32>),
     /// A process that does not come to run.
     #[error("unable to start container process: {0}")]
     Process(String),

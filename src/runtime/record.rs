@@ -3,11 +3,19 @@
 use std::{
     collections::HashMap,
     fs, io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use oci_spec::runtime::{LinuxCapabilities, LinuxSeccomp};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{cgroup::Group, error::Failure};
@@ -98,9 +106,33 @@ impl Init {
             .is_ok_and(|(began, state)| began == self.began && !matches!(state, 'Z' | 'X' | 'x'))
     }
 
+    /// Waits until it has ended; whether it has within that time. The first of a PID namespace ends after all others
+    /// in it, and those after whoever has them as children took note of it.
+    pub(super) fn outlast(&self, limit: Duration) -> bool {
+        let process = Pid::from_raw(self.pid)
+            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+            // Opened before it is looked at: it is the process that is meant.
+            .filter(|_| self.is_alive());
+        process.is_none_or(|process| ends_within(process.as_fd(), limit))
+    }
+
     fn waits(&self) -> bool {
         fs::metadata(format!("/proc/{}/exe", self.pid))
             .is_ok_and(|data| (data.dev(), data.ino()) == self.program)
+    }
+}
+
+/// Whether a process ends in time; its descriptor becomes readable when it has.
+fn ends_within(process: BorrowedFd<'_>, limit: Duration) -> bool {
+    let until = Instant::now() + limit;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = rustix::time::Timespec::try_from(left).ok();
+        let mut fds = [PollFd::new(&process, PollFlags::IN)];
+        match poll(&mut fds, left.as_ref()) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other.is_ok_and(|ready| ready > 0),
+        }
     }
 }
 
@@ -232,6 +264,21 @@ mod tests {
             ..init
         };
         assert!(!other.is_alive());
+    }
+
+    #[test]
+    fn the_end_of_one_is_waited_for() {
+        let mut child = std::process::Command::new("/bin/sh")
+            .args(["-c", "read -r line"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let init = Init::of(child.id().try_into().unwrap()).unwrap();
+        assert!(!init.outlast(Duration::from_millis(20)));
+        drop(child.stdin.take());
+        assert!(init.outlast(Duration::from_secs(60)));
+        child.wait().unwrap();
+        assert!(init.outlast(Duration::ZERO));
     }
 
     #[test]
