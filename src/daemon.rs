@@ -192,6 +192,12 @@ async fn assemble(config: &Config) -> Result<Services, DaemonError> {
     for (name, handler) in handlers.iter() {
         match handler {
             Ok(handler) => info!(name, version = handler.version, "runtime handler"),
+            // One that is there without being asked for need not be.
+            Err(error)
+                if config.runtimes.is_only_implied(name) && name != config.default_runtime =>
+            {
+                info!(name, %error, "runtime handler");
+            }
             Err(error) => warn!(name, %error, "runtime handler"),
         }
     }

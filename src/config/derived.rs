@@ -89,6 +89,12 @@ impl Loaded {
             );
             return Err(self.wrong("default_runtime", problem));
         }
+        let embedded = config.runtimes[&config.default_runtime].kind == RuntimeKind::Embedded;
+        if embedded && config.cgroup_manager == CgroupManager::Systemd {
+            let problem = "is the runtime built into corten, which cannot use \
+                           cgroup_manager = \"systemd\"; name an external one, such as runc";
+            return Err(self.wrong("default_runtime", problem.into()));
+        }
         let pathless =
             |runtime: &Runtime| runtime.kind == RuntimeKind::Embedded && runtime.path.is_some();
         if let Some((name, _)) = config.runtimes.iter().find(|(_, r)| pathless(r)) {
@@ -198,11 +204,17 @@ mod tests {
         assert!(problem(|c| c.cgroup_parent = Some("/a/../b".into())).contains(".."));
         let systemd = |c: &mut Config| {
             c.cgroup_manager = CgroupManager::Systemd;
+            c.default_runtime = "runc".into();
             c.monitor_cgroup = Some("/x".into());
         };
         assert!(problem(systemd).contains("corten.slice"));
+        let text = problem(|c| c.cgroup_manager = CgroupManager::Systemd);
+        assert!(
+            text.contains("default_runtime") && text.contains("systemd") && text.contains("runc"),
+            "{text}"
+        );
         assert!(problem(|c| c.max_parallel_downloads = 0).contains("at least 1"));
-        assert!(problem(|c| c.runtimes = Runtimes([].into())).contains("runc"));
+        assert!(problem(|c| c.runtimes = Runtimes([].into())).contains("corten"));
         let lone = problem(|c| c.stream_tls_key = Some("/key".into()));
         assert!(lone.contains("set both"), "{lone}");
         let lone = problem(|c| c.stream_tls_client_ca = Some("/ca".into()));

@@ -71,8 +71,9 @@ options! {
     }
 
     "OCI runtimes and the monitor" {
-        /// The runtime handler of pods that name none.
-        default_runtime: String = "runc".into(), "default-runtime" "NAME";
+        /// The runtime handler of pods that name none. "corten" is the runtime that corten has built in;
+        /// it cannot be used with cgroup_manager = "systemd".
+        default_runtime: String = "corten".into(), "default-runtime" "NAME";
 
         /// OCI runtimes by handler name: a table [runtimes.NAME] for each.
         /// As a flag NAME=PATH, and repeated; as a variable with commas between.

@@ -112,7 +112,7 @@ pub fn markdown() -> String {
             let _ = write!(text, "### {group}\n\n");
         }
         let default = match spec.shape {
-            Shape::Tables => "[runtimes.runc]".to_owned(),
+            Shape::Tables => "[runtimes.corten] [runtimes.runc]".to_owned(),
             _ => config
                 .get(spec.key)
                 .map(|value| value.to_string())

@@ -64,6 +64,13 @@ impl Default for Runtimes {
     }
 }
 
+impl Runtimes {
+    /// Whether a runtime is only there because it is by default.
+    pub fn is_only_implied(&self, name: &str) -> bool {
+        self.0.get(name) == Self::default().0.get(name)
+    }
+}
+
 impl std::ops::Deref for Runtimes {
     type Target = BTreeMap<String, Runtime>;
     fn deref(&self) -> &Self::Target {

@@ -67,6 +67,9 @@ pub(super) enum Failure {
     /// A process that does not come to run.
     #[error("unable to start container process: {0}")]
     Process(String),
+    /// Any of these in a further process of a container.
+    #[error("exec failed")]
+    Exec(#[source] Box<Failure>),
 }
 
 impl Failure {

@@ -29,20 +29,15 @@ pub(super) fn program(name: &str, env: &[String]) -> Result<PathBuf, String> {
         .rev()
         .find_map(|line| line.strip_prefix("PATH="))
         .unwrap_or_default();
-    let mut refused = None;
     for dir in path.split(':') {
         let dir = if dir.is_empty() { "." } else { dir };
         let candidate = Path::new(dir).join(OsStr::from_bytes(name.as_bytes()));
-        match look(&candidate) {
-            Ok(()) => return Ok(candidate),
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => refused = Some(()),
-            Err(_) => {}
+        // What is there and may not be run is passed over, as if it were not there.
+        if look(&candidate).is_ok() {
+            return Ok(candidate);
         }
     }
-    match refused {
-        Some(()) => Err(said(&"permission denied")),
-        None => Err(said(&"executable file not found in $PATH")),
-    }
+    Err(said(&"executable file not found in $PATH"))
 }
 
 fn look(path: &Path) -> io::Result<()> {

@@ -78,7 +78,7 @@ fn run(call: &Call) -> Result<(), Failure> {
         Command::State { id } => state::run(root, id),
         Command::Kill { id, signal, whom } => kill::run(root, id, *signal, *whom),
         Command::Delete { id, force } => delete::run(root, id, *force),
-        Command::Exec(exec) => exec::run(root, exec),
+        Command::Exec(exec) => exec::run(root, exec).map_err(|e| Failure::Exec(Box::new(e))),
         Command::Update { id, resources } => update::run(root, id, resources),
         Command::Pause { id } => freeze::pause(root, id),
         Command::Resume { id } => freeze::resume(root, id),

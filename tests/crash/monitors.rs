@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 use crate::support::{
     Node, Options, Process, Programs, Scratch, Socket, Streams, container, namespaces, node,
-    node_with, pod, security, shell, until, until_some,
+    node_with, pod, runtime_behind, security, shell, until, until_some,
 };
 
 /// What a container does when it happens.
@@ -278,17 +278,14 @@ async fn whoever_is_killed_while_the_daemon_is_away_the_truth_is_told() {
 fn slow_runtime(scratch: &Scratch) -> (String, std::path::PathBuf) {
     let hold = scratch.join("hold");
     let begun = scratch.join("begun");
-    let script = format!(
-        "#!/bin/sh\n\
-         case \" $* \" in *' create '*)\n\
+    let does = format!(
+        "case \" $* \" in *' create '*)\n\
            echo $$ >>{begun}\n\
-           while [ -e {hold} ]; do sleep 0.05; done;; esac\n\
-         exec runc \"$@\"\n",
+           while [ -e {hold} ]; do sleep 0.05; done;; esac",
         begun = begun.display(),
         hold = hold.display(),
     );
-    let path = scratch.file("slow-runc", script);
-    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = runtime_behind(scratch, "slow-runtime", &does);
     (path.to_str().unwrap().to_owned(), begun)
 }
 
@@ -450,9 +447,7 @@ async fn the_process_of_a_shared_pid_namespace_takes_its_pod_along() {
 fn conmon_of_version_1(scratch: &Scratch) -> std::path::PathBuf {
     let real = crate::support::monitor_program();
     let script = format!("#!/bin/sh\nexec {} \"$@\" --protocol 1\n", real.display());
-    let path = scratch.file("conmon-1", script);
-    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    path
+    scratch.program("conmon-1", script)
 }
 
 #[tokio::test]

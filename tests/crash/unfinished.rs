@@ -1,7 +1,6 @@
 //! What a killed daemon had begun goes on by itself once it is started again: nobody has to ask for it.
 
 use std::{
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -9,7 +8,7 @@ use std::{
 use corten::cri::api::{ContainerState, NamespaceMode, PodSandboxState};
 
 use crate::support::{
-    Node, Options, Scratch, container, namespaces, node_with, pod, pod_net, until,
+    Node, Options, Scratch, container, namespaces, node_with, pod, pod_net, runtime_behind, until,
 };
 
 fn with_steps() -> Options {
@@ -29,9 +28,7 @@ async fn killed_at(node: &Node, step: &str, request: impl Future) {
 
 /// A program that can be run, of a shell's script.
 fn program(scratch: &Scratch, name: &str, script: &str) -> PathBuf {
-    let path = scratch.file(name, format!("#!/bin/sh\n{script}\n"));
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    path
+    scratch.program(name, format!("#!/bin/sh\n{script}\n"))
 }
 
 /// A line of a script that waits until a file is there.
@@ -239,16 +236,10 @@ async fn a_network_plugin_that_is_still_at_work_is_outlasted() {
 async fn a_runtime_that_is_still_at_work_is_outlasted() {
     let programs = Scratch::new();
     let go = programs.join("go");
-    let script = format!(
-        "case \" $* \" in *\" start \"*) {};; esac\nexec /usr/sbin/runc \"$@\"",
-        wait_for(&go)
-    );
-    let runtime = program(&programs, "slow", &script);
+    let does = format!("case \" $* \" in *\" start \"*) {};; esac", wait_for(&go));
+    let runtime = runtime_behind(&programs, "slow", &does);
     let options = Options {
-        args: vec![
-            "--runtime=runc=/usr/sbin/runc".to_owned(),
-            format!("--runtime=slow={}", runtime.display()),
-        ],
+        args: vec![format!("--runtime=slow={}", runtime.display())],
         ..with_steps()
     };
     node_with(options, async |node| {

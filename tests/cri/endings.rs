@@ -1,21 +1,20 @@
 //! How containers that could not be started, or fell to the OOM killer, are told to have ended.
 
-use std::os::unix::fs::PermissionsExt;
-
 use corten::cri::api::{ContainerState, LinuxContainerResources};
 
-use crate::support::{Node, Options, Scratch, container, linux, node, node_with, pod, shell};
+use crate::support::{
+    Node, Options, Scratch, container, linux, node, node_with, pod, runtime_behind, shell,
+};
 
 /// A node whose runtime refuses to start containers, with what it says in a file.
 async fn with_stubborn_runtime(body: impl AsyncFnOnce(&Node, &Scratch)) {
     let scratch = Scratch::new();
     let words = scratch.join("words");
-    let script = format!(
-        "#!/bin/sh\nfor word; do\n  if [ \"$word\" = start ] && [ -e {words} ]; then\n    cat {words} >&2\n    exit 1\n  fi\ndone\nexec /usr/sbin/runc \"$@\"\n",
+    let does = format!(
+        "for word; do\n  if [ \"$word\" = start ] && [ -e {words} ]; then\n    cat {words} >&2\n    exit 1\n  fi\ndone",
         words = words.display()
     );
-    let runtime = scratch.file("stubborn", script);
-    std::fs::set_permissions(&runtime, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let runtime = runtime_behind(&scratch, "stubborn", &does);
     let options = Options {
         args: vec![
             "--default-runtime=stubborn".into(),
@@ -28,9 +27,6 @@ async fn with_stubborn_runtime(body: impl AsyncFnOnce(&Node, &Scratch)) {
 
 #[tokio::test]
 async fn a_failed_start_is_told_with_the_runtimes_words() {
-    if std::env::var_os("CORTEN_TEST_RUNTIME").is_some() {
-        return;
-    }
     with_stubborn_runtime(async |node, scratch| {
         let config = pod("stubborn");
         let pod = node.pod(&config).await;

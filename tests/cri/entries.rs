@@ -1,6 +1,6 @@
 //! A command that a container's monitor runs is as one that the runtime runs, file by file of `/proc`.
 
-use std::{os::unix::fs::PermissionsExt, path::PathBuf};
+use std::path::PathBuf;
 
 use corten::{
     cri::api::{
@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::support::{
     Node, Options, Scratch, Socket, Streams, container, linux, namespaces, node_with, pod, pod_net,
-    profile, security, until,
+    profile, runtime_behind, security, until,
 };
 
 const V5: &str = "v5.channel.k8s.io";
@@ -37,7 +37,9 @@ echo "== session"; set -- $(sed 's/.*) //' /proc/$$/stat)
 echo "== scheduling"; shift 15; echo "$1 $2"
 echo "== files"; ls /proc/self/fd
 for fd in 0 1 2; do
-    file=$(readlink /proc/self/fd/$fd); echo "$file" | sed 's/[0-9]*//g'; grep flags /proc/self/fdinfo/$fd
+    file=$(readlink /proc/self/fd/$fd); echo "$file" | sed 's/[0-9]*//g'; grep flags /proc/self/fdinfo/$fd |
+        # A terminal that is opened by its master has no O_LARGEFILE; it means nothing with 64 bits.
+        sed 's/\t0100002$/\t02/'
     # That is the machine's, which some runtimes give to the container's user.
     [ "$file" = /dev/null ] || stat -L -c '%A %u %g' /proc/self/fd/$fd
 done
@@ -89,11 +91,6 @@ for my $persona (0, 8, 0x20000, 0x20008, 0xffffffff, 5) {
 }
 "#;
 
-/// The runtime that tests are run with.
-fn runtime() -> String {
-    std::env::var("CORTEN_TEST_RUNTIME").unwrap_or_else(|_| "runc".to_owned())
-}
-
 /// A runtime that counts its execs, and is the usual one.
 struct Counted {
     scratch: Scratch,
@@ -103,24 +100,20 @@ struct Counted {
 impl Counted {
     fn new() -> Self {
         let scratch = Scratch::new();
-        let script = format!(
-            "#!/bin/sh\nfor word; do [ \"$word\" != exec ] || echo >>{}/execs; done\n\
-             PATH=$PATH:/usr/sbin:/usr/bin exec {} \"$@\"\n",
+        let does = format!(
+            "for word; do [ \"$word\" != exec ] || echo >>{}/execs; done",
             scratch.path().display(),
-            runtime(),
         );
-        let program = scratch.file("counted", script);
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let program = runtime_behind(&scratch, "counted", &does);
         Self { scratch, program }
     }
 
     fn options(&self) -> Options {
         Options {
-            args: vec![format!(
-                "--runtime={}={}",
-                runtime(),
-                self.program.display()
-            )],
+            args: vec![
+                "--default-runtime=counted".into(),
+                format!("--runtime=counted={}", self.program.display()),
+            ],
             ..Options::default()
         }
     }
@@ -134,8 +127,8 @@ impl Counted {
 
 /// Has execs be run by the runtime from the next start on.
 fn by_runtime(node: &Node) {
-    let text = format!("[runtimes.{}]\nexec = \"runtime\"\n", runtime());
-    node.scratch.file("config.toml", text);
+    node.scratch
+        .file("config.toml", "[runtimes.counted]\nexec = \"runtime\"\n");
 }
 
 /// Mounts of this machine's programs.

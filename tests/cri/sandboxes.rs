@@ -275,9 +275,7 @@ struct Plugin(std::path::PathBuf);
 
 impl Plugin {
     fn new(node: &Node, script: &str) -> Self {
-        use std::os::unix::fs::PermissionsExt;
-        let file = node.scratch.file("plugin", script);
-        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+        let file = node.scratch.program("plugin", script);
         let name = format!("corten-test-{}", node.scratch.token());
         let link = std::path::Path::new("/usr/lib/cni").join(name);
         std::os::unix::fs::symlink(&file, &link).unwrap();

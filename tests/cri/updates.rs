@@ -7,7 +7,9 @@ use corten::cri::api::{
 use tonic::{Code, Status};
 
 use super::resources::limit;
-use crate::support::{Node, container, linux, node, pod, pod_linux, run, shell, until};
+use crate::support::{
+    Node, container, linux, node, pod, pod_linux, run, runtime, runtime_program, shell, until,
+};
 
 fn memory(bytes: i64) -> LinuxContainerResources {
     LinuxContainerResources {
@@ -86,15 +88,11 @@ async fn every_state_takes_new_limits_and_keeps_them() {
 async fn a_paused_container_takes_new_limits() {
     node(async |node| {
         let (_, _, id) = node.idle("paused").await;
-        let runtime = std::env::var("CORTEN_TEST_RUNTIME").unwrap_or_else(|_| "runc".into());
-        let root = node.runroot().join("runtimes").join(&runtime);
+        let root = node.runroot().join("runtimes").join(runtime());
         let root = root.to_str().unwrap();
-        // corten's own runtime is a word of its command.
-        let program: &[&str] = match &*runtime {
-            "corten" => &[env!("CARGO_BIN_EXE_corten"), "oci-runtime"],
-            other => &[other],
-        };
-        let call = |verb| [program, &["--root", root, verb, &id]].concat();
+        let program = runtime_program();
+        let program: Vec<&str> = program.iter().map(String::as_str).collect();
+        let call = |verb| [&program[..], &["--root", root, verb, &id]].concat();
         let done = run(&call("pause")).await;
         assert_eq!(done.code, Some(0), "{done:?}");
         let updated = update(node, &id, memory(64 << 20)).await;

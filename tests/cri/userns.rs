@@ -10,8 +10,8 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::support::{
-    Entry, Mounted, Node, Options, Packing, busybox, container, image_spec, namespaces, node,
-    node_with, pod, pod_linux, pod_net, run, security, shell,
+    Entry, Mounted, Node, Options, Packing, Scratch, busybox, container, image_spec, namespaces,
+    node, node_with, old_runtime, pod, pod_linux, pod_net, run, security, shell,
 };
 
 /// First ID of the host that the tests' pods have, and how many.
@@ -786,19 +786,10 @@ async fn a_pod_is_made_or_refused_as_the_status_says() {
 
 #[tokio::test]
 async fn a_runtime_without_them_is_told_apart() {
-    let scratch = crate::support::Scratch::new();
-    let simple = scratch.file(
-        "simple",
-        "#!/bin/sh\nif [ \"$1\" = features ]; then\n\
-         echo '{\"ociVersionMax\": \"1.0.2\", \"linux\": {\"namespaces\": [\"pid\", \"mount\"]}}'\n\
-         else exec runc \"$@\"; fi\n",
-    );
-    std::fs::set_permissions(&simple, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let scratch = Scratch::new();
+    let old = old_runtime(&scratch);
     let options = Options {
-        args: vec![
-            "--runtime=runc=/usr/sbin/runc".into(),
-            format!("--runtime=simple={}", simple.display()),
-        ],
+        args: vec![format!("--runtime=old={}", old.display())],
         ..Options::default()
     };
     node_with(options, async |node| {
@@ -811,17 +802,17 @@ async fn a_runtime_without_them_is_told_apart() {
             let features = handler.features.unwrap();
             assert_eq!(
                 features.user_namespaces,
-                handler.name != "simple",
+                handler.name != "old",
                 "{handler:?}"
             );
         }
-        let config = mapped("simple");
-        let error = node.try_pod_by("simple", &config).await.unwrap_err();
+        let config = mapped("old");
+        let error = node.try_pod_by("old", &config).await.unwrap_err();
         assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
         assert!(error.message().contains("userns_options"), "{error}");
-        assert!(error.message().contains("\"simple\""), "{error}");
+        assert!(error.message().contains("\"old\""), "{error}");
         assert!(node.pods(None).await.is_empty());
-        node.try_pod_by("runc", &config).await.unwrap();
+        node.try_pod(&config).await.unwrap();
     })
     .await;
 }

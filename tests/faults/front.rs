@@ -1,9 +1,6 @@
 //! A program in front of another: it does what a test wants of each verb, counts, and then is the other.
 
-use std::{
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use nix::unistd::Pid;
 
@@ -58,8 +55,7 @@ impl Front {
              hold() {{ while [ -e {dir}/on-$verb ]; do sleep 0.05; done; }}\n\
              [ ! -e {dir}/on-$verb ] || . {dir}/on-$verb\nexec {behind} \"$@\"\n"
         );
-        let program = scratch.file(&format!("bin/{name}"), script);
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let program = scratch.program(&format!("bin/{name}"), script);
         Self { scratch, program }
     }
 

@@ -144,7 +144,6 @@ impl Machine {
             .env("UML_DISK", &self.disk)
             .env("UML_MEMORY", "1024M")
             .env("CORTEN_CONMON", monitor_program())
-            .env("CORTEN_TEST_RUNTIME", "crun")
             // A name that its directories over there do not share with those here.
             .env("CORTEN_TEST_TAG", format!("cut{:x}", std::process::id()))
             .env("CORTEN_TEST_PATIENCE", patience().as_secs().to_string())

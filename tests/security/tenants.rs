@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::support::{
     Entry, Image, Packing, busybox, busybox_entries, image_spec, node, pod, pod_linux, pod_net,
-    security, shell, userless,
+    runtime, security, shell, userless,
 };
 
 /// An image whose layer has these entries after the usual ones.
@@ -346,9 +346,9 @@ async fn a_user_name_is_no_line_of_a_file() {
 #[tokio::test]
 async fn only_annotations_that_are_named_reach_the_runtime() {
     node(async |node| {
-        let runtime = std::env::var("CORTEN_TEST_RUNTIME").unwrap_or_else(|_| "runc".into());
         let allowed = format!(
-            "[runtimes.{runtime}]\nallowed_annotations = [\"io.example.mode\", \"io.kata.*\"]\n"
+            "[runtimes.{}]\nallowed_annotations = [\"io.example.mode\", \"io.kata.*\"]\n",
+            runtime()
         );
         node.scratch.file("config.d/50-annotations.toml", allowed);
         node.restart().await;

@@ -13,6 +13,7 @@ mod oci;
 mod poll;
 mod process;
 mod registry;
+mod runtime;
 mod scratch;
 mod steps;
 mod stream;
@@ -32,6 +33,7 @@ pub(crate) use oci::{Blob, Entry, Image, ImageFormat, Packing, busybox, busybox_
 pub(crate) use poll::{patience, until, until_some};
 pub(crate) use process::Process;
 pub(crate) use registry::{Registry, RegistryOptions};
+pub(crate) use runtime::{old_runtime, runtime, runtime_behind, runtime_program};
 pub(crate) use scratch::{Mounted, Scratch};
 pub(crate) use stream::{Socket, Streams, ask, status, upgrade};
 pub(crate) use talk::{free_port, talk};

@@ -35,7 +35,9 @@ pub(super) fn is_lawful(operation: Operation, seen: Seen) -> bool {
         O::RunPodSandbox | O::RunPodSandboxWithUsers => {
             matches!(seen, Seen::Absent | Seen::NotReady | Seen::Ready)
         }
-        O::CreateContainer => matches!(seen, Seen::Absent | Seen::Created),
+        O::CreateContainer | O::CreateContainerByOldRuntime => {
+            matches!(seen, Seen::Absent | Seen::Created)
+        }
         O::StartContainer => matches!(seen, Seen::Created | Seen::Running),
         O::StopContainer => matches!(seen, Seen::Running | Seen::Exited(ASKED)),
         O::RemoveContainer => {
@@ -53,7 +55,7 @@ pub(super) fn goal(operation: Operation) -> Seen {
     use Operation as O;
     match operation {
         O::RunPodSandbox | O::RunPodSandboxWithUsers | O::UpdatePodSandboxResources => Seen::Ready,
-        O::CreateContainer => Seen::Created,
+        O::CreateContainer | O::CreateContainerByOldRuntime => Seen::Created,
         O::StartContainer => Seen::Running,
         O::StopContainer => Seen::Exited(ASKED),
         O::StopPodSandbox => Seen::NotReady,

@@ -31,6 +31,11 @@ async fn killed_at_every_step_of_create_container() {
 }
 
 #[tokio::test]
+async fn killed_at_every_step_of_create_container_by_an_old_runtime() {
+    killed_at_every_step(Operation::CreateContainerByOldRuntime).await;
+}
+
+#[tokio::test]
 async fn killed_at_every_step_of_start_container() {
     killed_at_every_step(Operation::StartContainer).await;
 }

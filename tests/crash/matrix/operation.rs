@@ -8,9 +8,9 @@ use tonic::Status;
 
 use super::{
     lawful::{ASKED, Seen},
-    world::World,
+    world::{OLD_RUNTIME, World},
 };
-use crate::support::{IMAGE, container, image_spec, namespaces, pod_net, shell, until};
+use crate::support::{IMAGE, container, image_spec, namespaces, pod, pod_net, shell, until};
 
 /// An operation that changes something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(super) enum Operation {
     RunPodSandboxWithUsers,
     /// Of a container that mounts an image, a part of one, and a volume whose IDs are mapped.
     CreateContainer,
+    /// Of the same by a runtime that cannot map IDs.
+    CreateContainerByOldRuntime,
     StartContainer,
     StopContainer,
     RemoveContainer,
@@ -94,10 +96,11 @@ fn full_container(world: &World<'_>, name: &str) -> ContainerConfig {
 
 impl Operation {
     /// All of them.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::RunPodSandbox,
         Self::RunPodSandboxWithUsers,
         Self::CreateContainer,
+        Self::CreateContainerByOldRuntime,
         Self::StartContainer,
         Self::StopContainer,
         Self::RemoveContainer,
@@ -141,6 +144,11 @@ impl Operation {
                 subject.pod = (config, String::new());
             }
             Self::CreateContainer | Self::PullImage => {}
+            Self::CreateContainerByOldRuntime => {
+                let config = pod(name);
+                let id = node.try_pod_by(OLD_RUNTIME, &config).await.unwrap();
+                subject.pod = (config, id);
+            }
             Self::StartContainer => {
                 let (config, pod) = &subject.pod;
                 subject.container.1 = node.create(pod, config, &subject.container.0).await;
@@ -165,7 +173,7 @@ impl Operation {
                 };
             }
             Self::UpdatePodSandboxResources => {
-                let config = crate::support::pod(name);
+                let config = pod(name);
                 let pod = node.pod(&config).await;
                 subject.pod = (config, pod);
             }
@@ -185,7 +193,9 @@ impl Operation {
             Self::RunPodSandbox | Self::RunPodSandboxWithUsers => {
                 node.try_pod(config).await.map(drop)
             }
-            Self::CreateContainer => node.try_create(pod, config, main).await.map(drop),
+            Self::CreateContainer | Self::CreateContainerByOldRuntime => {
+                node.try_create(pod, config, main).await.map(drop)
+            }
             Self::StartContainer => node.start_container(id).await,
             Self::StopContainer => node.stop_container(id, 600).await,
             Self::RemoveContainer => node.remove_container(id).await,
@@ -217,6 +227,7 @@ impl Operation {
             | Self::RemovePodSandbox
             | Self::UpdatePodSandboxResources => seen_pod(world, &subject.pod.0).await,
             Self::CreateContainer
+            | Self::CreateContainerByOldRuntime
             | Self::StartContainer
             | Self::StopContainer
             | Self::RemoveContainer => seen_container(world, &subject.container.0).await,

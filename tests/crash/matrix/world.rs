@@ -6,8 +6,8 @@ use corten::cri::api::{ContainerState, PodSandboxConfig};
 
 use super::operation::Operation;
 use crate::support::{
-    Entry, Image, Node, Options, Packing, Registry, RegistryOptions, free_port, insecure,
-    node_with, patience,
+    Entry, Image, Node, Options, Packing, Registry, RegistryOptions, Scratch, free_port, insecure,
+    node_with, old_runtime, patience,
 };
 
 /// A daemon with a bystander: a pod on it with a container that none of it concerns.
@@ -25,6 +25,9 @@ pub(super) struct World<'a> {
     /// What there is when nothing is done.
     baseline: BTreeSet<String>,
 }
+
+/// The handler of a runtime that cannot map IDs.
+pub(super) const OLD_RUNTIME: &str = "old";
 
 /// The files of the image's layers.
 const FILES: [&str; 3] = ["of-the-lowest", "of-the-middle", "of-the-top"];
@@ -53,7 +56,10 @@ pub(super) async fn with(operations: &[Operation], body: impl AsyncFnOnce(&mut W
         ),
         None => (String::new(), String::new()),
     };
+    let scratch = Scratch::new();
+    let old = old_runtime(&scratch);
     let options = Options {
+        args: vec![format!("--runtime={OLD_RUNTIME}={}", old.display())],
         registries,
         no_network: !operations.iter().any(|o| o.needs_network()),
         steps: true,
