@@ -2,9 +2,9 @@
 
 mod backend;
 mod confinement;
-mod heap;
 mod leftovers;
 mod lock;
+mod memory;
 mod settings;
 
 use std::{
@@ -162,7 +162,7 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
     let drained = server::serve(
         socket,
         backend,
-        Arc::new(heap::Keeper::start()),
+        Arc::new(memory::Keeper::start()),
         stop,
         drain,
     )

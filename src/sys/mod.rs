@@ -19,6 +19,7 @@ pub mod netlink;
 pub mod netns;
 pub mod nftables;
 pub mod pidfd;
+pub mod program;
 pub mod rooted;
 pub mod rtnetlink;
 pub mod signals;

@@ -29,7 +29,7 @@ pub(crate) async fn one_by_one(
         let before = weight::processor_time(subject);
         let pods = up(options, subject, round, Network::Own, sheet).await?;
         reads::measure(options, subject, &pods, sheet).await?;
-        weight::memory(subject, &pods, sheet);
+        weight::memory(subject, &pods, sheet).await;
         down(subject, pods, GONE, sheet).await?;
         if let (Some(before), Some(after)) = (before, weight::processor_time(subject)) {
             let each = (after - before) / f64::from(options.pods.max(1));
@@ -39,7 +39,7 @@ pub(crate) async fn one_by_one(
     let pods = up(options, subject, round, Network::Host, sheet).await?;
     if options.host_network_only {
         reads::measure(options, subject, &pods, sheet).await?;
-        weight::memory(subject, &pods, sheet);
+        weight::memory(subject, &pods, sheet).await;
     }
     down(subject, pods, HOST_GONE, sheet).await
 }

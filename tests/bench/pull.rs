@@ -26,7 +26,7 @@ pub(crate) async fn measure(name: &str, subject: &Subject, sheet: &mut Sheet<'_>
         client.pull(image).await?;
         sheet.time(kind, begun.elapsed());
     }
-    weight::after_pulls(subject, sheet);
+    weight::after_pulls(subject, sheet).await;
     for image in &images {
         client.remove_image(image).await?;
     }

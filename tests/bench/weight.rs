@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{
@@ -19,8 +20,13 @@ struct Memory {
     private: u64,
 }
 
+/// For this long nothing is asked before memory is looked at: it is what they hold at rest, for both take a while to
+/// give back what they do not need.
+const REST: Duration = Duration::from_secs(20);
+
 /// Notes what the daemon and, a pod, its monitors hold.
-pub(crate) fn memory(subject: &Subject, pods: &[Pod], sheet: &mut Sheet<'_>) {
+pub(crate) async fn memory(subject: &Subject, pods: &[Pod], sheet: &mut Sheet<'_>) {
+    tokio::time::sleep(REST).await;
     if let Some(memory) = of(subject.daemon) {
         sheet.note(DAEMON_PSS, memory.pss as f64);
         sheet.note(DAEMON_PRIVATE, memory.private as f64);
@@ -42,7 +48,8 @@ pub(crate) fn memory(subject: &Subject, pods: &[Pod], sheet: &mut Sheet<'_>) {
 }
 
 /// Notes what pulls have left in the daemon.
-pub(crate) fn after_pulls(subject: &Subject, sheet: &mut Sheet<'_>) {
+pub(crate) async fn after_pulls(subject: &Subject, sheet: &mut Sheet<'_>) {
+    tokio::time::sleep(REST).await;
     if let Some(memory) = of(subject.daemon) {
         sheet.note(DAEMON_AFTER_PULL, memory.pss as f64);
     }

@@ -1,17 +1,21 @@
-//! Gives memory back after bursts: the allocator alone would keep what a pull or a long list once needed.
+//! Gives memory back after bursts: the allocator alone would keep what a pull or a long list once needed, and the kernel
+//! the pages of the program that only the start did.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 use tonic::Code;
 
-use crate::{cri::observe::Observe, sys::heap};
+use crate::{
+    cri::observe::Observe,
+    sys::{heap, program},
+};
 
-/// How long after a request the free memory goes back, together with that of all requests meanwhile. Longer than
+/// How long after a request memory goes back, together with that of all requests meanwhile. Longer than
 /// threads that nobody needs stay, so that theirs goes too.
 const AFTER: Duration = Duration::from_secs(15);
 
-/// Told of every request, it has the heap trimmed a while after the first one since the last time. Without requests
+/// Told of every request, it has memory given back a while after the first one since the last time. Without requests
 /// it sleeps.
 #[derive(Debug, Default)]
 pub(super) struct Keeper {
@@ -29,6 +33,7 @@ impl Keeper {
                 tokio::time::sleep(AFTER).await;
                 // Not in the pool of those who wait for the disk: a thread would be made for it, and stay a while.
                 heap::trim();
+                program::let_go();
             }
         });
         keeper
