@@ -5,14 +5,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Node, container, node, patience, pod_net};
+use crate::support::{Node, Options, Scratch, container, node_with, patience, pod_net};
 
 /// For how long nothing may wake up.
 const QUIET: Duration = Duration::from_secs(12);
 
 #[tokio::test]
 async fn an_idle_daemon_and_its_monitors_never_wake_up() {
-    node(async |node| {
+    // Its own, and empty: others put plugins where the node's are, of which every daemon takes note.
+    let plugins = Scratch::new();
+    let options = Options {
+        plugins: Some(plugins.path().to_owned()),
+        ..Options::default()
+    };
+    node_with(options, async |node| {
         for n in 0..3 {
             let config = pod_net(&format!("sleeper-{n}"));
             let pod = node.pod(&config).await;
