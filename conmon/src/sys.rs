@@ -9,7 +9,7 @@ use std::{
     mem::MaybeUninit,
     ops::{Deref, DerefMut},
     os::{
-        fd::{FromRawFd, OwnedFd},
+        fd::{AsRawFd, FromRawFd, OwnedFd},
         unix::process::CommandExt,
     },
     process::Command,
@@ -26,16 +26,45 @@ fn check(result: c_int) -> io::Result<c_int> {
     }
 }
 
-/// Goes on in a new process and a new session; the process that was started ends at once.
-pub(crate) fn detach() -> io::Result<()> {
-    // SAFETY: the process has one thread, so the child may do anything.
-    if check(unsafe { libc::fork() })? > 0 {
+/// Goes on in a new process and a new session; the process that was started ends at once. The new one begins in the
+/// cgroup `into`, where that is given and can be: tells whether it did.
+pub(crate) fn detach(into: Option<&OwnedFd>) -> io::Result<bool> {
+    let (pid, begun) = split_into(into)?;
+    if pid > 0 {
         // SAFETY: ends the process without running anything of its own.
         unsafe { libc::_exit(0) }
     }
     // SAFETY: takes no arguments.
     check(unsafe { libc::setsid() })?;
-    Ok(())
+    Ok(begun)
+}
+
+/// Forks: both processes go on from here, each in its own memory. Gives 0 in the new one.
+fn split(flags: c_int) -> io::Result<i32> {
+    // SAFETY: without memory to share and without a stack of its own it is a fork. There is one thread, so no lock is
+    // held that nobody would give back.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    check(c_int::try_from(pid).unwrap_or(-1))
+}
+
+/// Forks, and tells as well whether the new process began in the cgroup of version 2 whose directory this is.
+fn split_into(dir: Option<&OwnedFd>) -> io::Result<(i32, bool)> {
+    /// `CLONE_INTO_CGROUP`, since Linux 5.7.
+    const INTO_CGROUP: u64 = 1 << 33;
+    let Some(dir) = dir else {
+        return Ok((split(libc::SIGCHLD)?, false));
+    };
+    // SAFETY: all zeros is a value of this structure: nothing is asked for.
+    let mut args: libc::clone_args = unsafe { MaybeUninit::zeroed().assume_init() };
+    args.flags = INTO_CGROUP;
+    args.exit_signal = libc::SIGCHLD as u64;
+    args.cgroup = u64::from(dir.as_raw_fd().unsigned_abs());
+    // SAFETY: as above; the arguments live through the call.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of_val(&args)) };
+    match c_int::try_from(pid) {
+        Ok(pid) if pid >= 0 => Ok((pid, true)),
+        _ => Ok((split(libc::SIGCHLD)?, false)),
+    }
 }
 
 /// Closes every descriptor but the standard ones.

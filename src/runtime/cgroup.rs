@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -11,15 +12,18 @@ use libcgroups::common::{
     AnyCgroupManager, CgroupConfig, CgroupManager, ControllerOpt, FreezerState,
     create_cgroup_manager,
 };
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxPids, LinuxResources};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     causes::whole,
-    sys::{cgroup, device_filter},
+    sys::{
+        cgroup::{self, Roots},
+        device_filter,
+    },
 };
 
-use super::error::Failure;
+use super::{entry::Entry, error::Failure};
 
 /// Where hierarchies are mounted.
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -90,27 +94,78 @@ impl Group {
     /// Its directories, one for each hierarchy that has it.
     pub(super) fn directories(&self) -> io::Result<Vec<PathBuf>> {
         let below = self.below();
-        let mut all: Vec<PathBuf> = cgroup::hierarchies()?
-            .iter()
-            .map(|root| root.join(below))
-            .filter(|dir| dir.is_dir())
-            .collect();
-        all.sort();
-        all.dedup();
-        Ok(all)
+        let Roots { v1, unified } = roots()?;
+        let all = v1.iter().chain(unified).map(|root| root.join(below));
+        Ok(all.filter(|dir| dir.is_dir()).collect())
     }
 
-    /// Makes its directories in the hierarchies of cgroup v1; in that of v2 whoever enters it makes it, for
-    /// controllers have to be handed down to it. Gives each with the hierarchy's root.
+    /// Makes its directories, and what is missing above them, so that a process can be in them.
+    pub(super) fn make(&self) -> io::Result<()> {
+        let below = self.below();
+        let Roots { v1, unified } = roots()?;
+        for root in v1 {
+            fs::create_dir_all(root.join(below))?;
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                if root.join(file).exists() {
+                    inherit(root, below, file)?;
+                }
+            }
+        }
+        let Some(root) = unified else {
+            return Ok(());
+        };
+        if !is_unified() {
+            return fs::create_dir_all(root.join(below));
+        }
+        hand_down(root, below)
+    }
+
+    /// Makes its directories in the hierarchies of cgroup v1. Gives each with the hierarchy's root.
     pub(super) fn make_v1(&self) -> io::Result<Vec<(PathBuf, PathBuf)>> {
         let below = self.below();
         let mut made = Vec::new();
-        for root in cgroup::hierarchies_v1()? {
+        for root in &roots()?.v1 {
             let dir = root.join(below);
             fs::create_dir_all(&dir)?;
-            made.push((root, dir));
+            made.push((root.clone(), dir));
         }
         Ok(made)
+    }
+
+    /// What it takes to be in it from the first moment on.
+    pub(super) fn entry(&self) -> Result<Entry, Failure> {
+        let entry = roots().and_then(|roots| Entry::open(roots, self.below()));
+        entry.map_err(Failure::step("opening the cgroup"))
+    }
+
+    /// Sets the limits of a container whose processes are yet to come, all but that of their number: who makes the first
+    /// of them is among them until then.
+    pub(super) fn limit_at_first(&self, resources: &LinuxResources) -> Result<(), Failure> {
+        let mut resources = resources.clone();
+        resources.set_pids(None);
+        let options = ControllerOpt {
+            resources: &resources,
+            disable_oom_killer: false,
+            oom_score_adj: None,
+            freezer_state: None,
+        };
+        let applied = self.manager()?.apply(&options);
+        applied.map_err(|e| Failure::Cgroup(whole(&e)))
+    }
+
+    /// Sets the limit of their number, once the first is there.
+    pub(super) fn limit_processes(&self, limit: &LinuxPids) -> Result<(), Failure> {
+        let failed = || Failure::step("limiting the number of processes");
+        let limit = match limit.limit() {
+            limit @ 1.. => limit.to_string(),
+            _ => "max".to_owned(),
+        };
+        let files = self.directories().map_err(failed())?;
+        let mut files = files.iter().map(|dir| dir.join("pids.max"));
+        match files.find(|file| file.exists()) {
+            Some(file) => fs::write(file, limit).map_err(failed()),
+            None => Err(failed()(io::Error::from(io::ErrorKind::NotFound))),
+        }
     }
 
     /// Sets limits.
@@ -147,27 +202,6 @@ impl Group {
             {
                 let text = format!("rejecting memory limit {limit} <= usage {usage}");
                 return Err(Failure::Cgroup(text));
-            }
-        }
-        Ok(())
-    }
-
-    /// Has a process enter the cgroup in the hierarchies that libcgroups does not know: named ones of v1, and that of v2
-    /// beside v1.
-    pub(super) fn enter_named(&self, pid: i32) -> Result<(), Failure> {
-        if is_unified() {
-            return Ok(());
-        }
-        let failed = || Failure::step("entering the named cgroups");
-        let below = self.below();
-        for root in cgroup::hierarchies_without_controllers().map_err(failed())? {
-            let dir = root.join(below);
-            fs::create_dir_all(&dir).map_err(failed())?;
-            let entered = fs::write(dir.join("cgroup.procs"), pid.to_string());
-            match entered {
-                // It was over already.
-                Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
-                other => other.map_err(failed())?,
             }
         }
         Ok(())
@@ -290,6 +324,56 @@ impl Group {
             }
         }
     }
+}
+
+/// Where the hierarchies are; nobody mounts any while a container is made.
+fn roots() -> io::Result<&'static Roots> {
+    static ROOTS: OnceLock<Roots> = OnceLock::new();
+    if let Some(roots) = ROOTS.get() {
+        return Ok(roots);
+    }
+    let found = cgroup::roots()?;
+    Ok(ROOTS.get_or_init(|| found))
+}
+
+/// On v1 a new cgroup has no processors and no memory, and takes no process: it gets those of the one above.
+fn inherit(root: &Path, below: &Path, file: &str) -> io::Result<()> {
+    let mut dir = root.to_owned();
+    let mut above = fs::read_to_string(dir.join(file))?;
+    for part in below {
+        dir.push(part);
+        let path = dir.join(file);
+        let own = fs::read_to_string(&path)?;
+        if own.trim().is_empty() {
+            fs::write(path, above.trim())?;
+        } else {
+            above = own;
+        }
+    }
+    Ok(())
+}
+
+/// On v2 each cgroup above hands down what controllers it may. One that cannot be limits nothing; a limit that needs it
+/// fails as it is set.
+fn hand_down(root: &Path, below: &Path) -> io::Result<()> {
+    let controllers = fs::read_to_string(root.join("cgroup.controllers"))?;
+    let mut dir = root.to_owned();
+    for part in below {
+        let control = dir.join("cgroup.subtree_control");
+        let given = fs::read_to_string(&control)?;
+        let given: Vec<&str> = given.split_whitespace().collect();
+        for name in controllers.split_whitespace() {
+            if !given.contains(&name) {
+                let _ = fs::write(&control, format!("+{name}"));
+            }
+        }
+        dir.push(part);
+        match fs::create_dir(&dir) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn collect(dir: &Path, all: &mut BTreeSet<i32>) -> io::Result<()> {

@@ -67,6 +67,12 @@ fn make(
     }
     let all: &[Mount] = spec.mounts().as_deref().unwrap_or_default();
     let divided = spec::divide(all);
+    let making = || Failure::step("making the cgroup");
+    record.group.make().map_err(making())?;
+    let resources = parts.linux.resources().as_ref();
+    if let Some(resources) = resources {
+        record.group.limit_at_first(resources)?;
+    }
     let mut asked = spec::for_container(spec, record.rootfs.clone(), divided.library)?;
     let opened = match asked.linux_mut() {
         Some(linux) => Opened::of(linux)?,
@@ -107,12 +113,13 @@ fn make(
         failing: None,
     };
     let pid = launch::launch(launch, parts.process)?;
-    let rules = parts.linux.resources().as_ref();
-    let rules = rules
+    let rules = resources
         .and_then(|r| r.devices().as_deref())
         .unwrap_or_default();
     record.group.limit_devices(rules)?;
-    record.group.enter_named(pid)?;
+    if let Some(limit) = resources.and_then(|r| r.pids().as_ref()) {
+        record.group.limit_processes(limit)?;
+    }
     let init = Init::of(pid).map_err(|source: io::Error| Failure::Step {
         what: "looking at the first process".into(),
         source,

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -70,10 +70,9 @@ pub(super) fn run(root: &Path, exec: &Exec) -> Result<(), Failure> {
         pid_file: exec.pid_file.as_deref(),
         inside,
         sayings: sayings.clone(),
-        failing: Some(writer.as_raw_fd()),
+        failing: Some(writer.as_fd()),
     };
-    let pid = launch::launch(launch, &process)?;
-    record.group.enter_named(pid)?;
+    launch::launch(launch, &process)?;
     launch::release(&socket.0).map_err(Failure::step("starting the process"))?;
     drop(writer);
     outcome(&reader, &sayings)

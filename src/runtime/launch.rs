@@ -1,9 +1,9 @@
-//! Making a process in namespaces, by libcontainer.
+//! Making a process in namespaces, with libcontainer.
 
 use std::{
     fs::{self, File},
     io,
-    os::fd::{AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -11,10 +11,7 @@ use std::{
 use corten_conmon::socket::Address;
 use libcontainer::{
     notify_socket::NotifyListener,
-    process::{
-        args::{ContainerArgs, ContainerType},
-        container_main_process::container_main_process,
-    },
+    process::args::{ContainerArgs, ContainerType},
     syscall::syscall::SyscallType,
     user_ns::UserNamespaceConfig,
 };
@@ -26,7 +23,7 @@ use rustix::{
 
 use crate::{causes::whole, oci::node::resource};
 
-use super::{cgroup::Group, error::Failure, inside::Inside, report::Sayings};
+use super::{birth::Birth, cgroup::Group, error::Failure, inside::Inside, report::Sayings};
 
 /// What a new process is made of.
 pub(super) struct Launch<'a> {
@@ -49,7 +46,7 @@ pub(super) struct Launch<'a> {
     /// What it and libcontainer say.
     pub(super) sayings: Sayings,
     /// Told if it does not come to run the program, for one that enters a container.
-    pub(super) failing: Option<RawFd>,
+    pub(super) failing: Option<BorrowedFd<'a>>,
 }
 
 /// Makes the process. It has done all but to run its program then, and waits at its socket.
@@ -72,7 +69,9 @@ pub(super) fn launch(launch: Launch<'_>, process: &Process) -> Result<i32, Failu
     let listener = NotifyListener::new(launch.socket).map_err(|e| failed(&e))?;
     let kind = match launch.failing {
         None => ContainerType::InitContainer,
-        Some(exec_notify_fd) => ContainerType::TenantContainer { exec_notify_fd },
+        Some(fd) => ContainerType::TenantContainer {
+            exec_notify_fd: fd.as_raw_fd(),
+        },
     };
     let arguments = ContainerArgs {
         container_type: kind,
@@ -94,8 +93,13 @@ pub(super) fn launch(launch: Launch<'_>, process: &Process) -> Result<i32, Failu
         as_sibling: false,
         pid_file: launch.pid_file.map(Path::to_owned),
     };
-    let pid = container_main_process(&arguments).map_err(|e| failed(&e))?;
-    let pid = pid.as_raw();
+    let birth = Birth {
+        args: &arguments,
+        entry: launch.group.entry()?,
+        failing: launch.failing,
+        sayings: &sayings,
+    };
+    let pid = birth.give().map_err(|e| failed(&*e))?;
     set_limits(pid, process.rlimits().as_deref().unwrap_or_default())?;
     Ok(pid)
 }

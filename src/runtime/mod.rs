@@ -8,10 +8,12 @@
 //! calls, for `exec` as for `create`. What cannot be done at all is refused by name ([`spec::check`]).
 
 mod arguments;
+mod birth;
 mod cgroup;
 mod create;
 mod delete;
 mod devices;
+mod entry;
 mod error;
 mod exec;
 mod features;

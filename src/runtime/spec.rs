@@ -80,6 +80,10 @@ pub(super) fn check(spec: &Spec) -> Result<(), Failure> {
         ("windows", spec.windows().is_some()),
         ("vm", spec.vm().is_some()),
         ("linux.intelRdt", linux.intel_rdt().is_some()),
+        (
+            "linux.timeOffsets",
+            linux.time_offsets().as_ref().is_some_and(|t| !t.is_empty()),
+        ),
         ("linux.netDevices", linux.net_devices().is_some()),
         (
             "linux.resources.rdma",
@@ -192,6 +196,7 @@ pub(super) fn for_container(
     let parts = Parts::of(spec)?;
     let mut linux = parts.linux.clone();
     linux
+        .set_resources(None)
         .set_seccomp(None)
         .set_masked_paths(None)
         .set_readonly_paths(None)

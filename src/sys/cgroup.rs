@@ -45,25 +45,26 @@ pub fn hierarchies() -> io::Result<Vec<PathBuf>> {
     Ok(mounts()?.into_iter().map(|mount| mount.point).collect())
 }
 
-/// Mount points of the hierarchies of cgroup v1, named ones too.
-pub fn hierarchies_v1() -> io::Result<Vec<PathBuf>> {
-    let mut found: Vec<PathBuf> = Vec::new();
-    for mount in mounts()? {
-        if !mount.is_unified() && !found.contains(&mount.point) {
-            found.push(mount.point);
-        }
-    }
-    Ok(found)
+/// Mount points of the hierarchies, by their version.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roots {
+    /// Those of cgroup v1, named ones too.
+    pub v1: Vec<PathBuf>,
+    /// That of v2, alone or beside them.
+    pub unified: Option<PathBuf>,
 }
 
-/// Mount points of the hierarchies that limit nothing on a machine with cgroup v1: named ones, and that of v2 beside it.
-pub fn hierarchies_without_controllers() -> io::Result<Vec<PathBuf>> {
-    let without = |mount: &Mount| {
-        let mut all = mount.controllers.iter();
-        mount.is_unified() || all.any(|name| name.starts_with("name="))
-    };
-    let mounts = mounts()?.into_iter().filter(without);
-    Ok(mounts.map(|mount| mount.point).collect())
+/// Where all hierarchies are.
+pub fn roots() -> io::Result<Roots> {
+    let mut roots = Roots::default();
+    for mount in mounts()? {
+        if mount.is_unified() {
+            roots.unified.get_or_insert(mount.point);
+        } else if !roots.v1.contains(&mount.point) {
+            roots.v1.push(mount.point);
+        }
+    }
+    Ok(roots)
 }
 
 /// A mounted hierarchy.

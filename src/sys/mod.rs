@@ -8,6 +8,7 @@ pub mod device_filter;
 pub mod elf;
 pub mod exclusive;
 pub mod filter;
+pub mod fork;
 pub mod glance;
 pub mod heap;
 pub mod keyring;

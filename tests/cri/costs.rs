@@ -1,5 +1,5 @@
 //! What a pod costs, in things that do not depend on how fast the machine is: programs started, processes made,
-//! files synced, bytes written, system calls of the daemon.
+//! files synced, bytes written, system calls of the daemon, moves between cgroups that the whole machine waits for.
 //!
 //! The bounds are what is measured now, with little room: whoever makes a pod dearer has to say so here.
 
@@ -15,7 +15,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::support::{Node, container, node, pod, pod_net, until};
+use crate::support::{Node, Options, container, node, node_with, pod, pod_net, until};
 
 /// Pods whose cost is counted; figures are of one of them.
 const PODS: u64 = 4;
@@ -31,6 +31,8 @@ struct Costs {
     written: u64,
     /// System calls of the daemon.
     calls: u64,
+    /// Processes that were moved to another cgroup, or moved themselves, with all their threads.
+    moves: u64,
 }
 
 #[tokio::test]
@@ -41,6 +43,21 @@ async fn a_pod_on_the_hosts_network_costs_what_it_did() {
         assert_eq!(costs.programs.get("corten-conmon"), Some(&1), "{costs:?}");
         assert_eq!(costs.programs.get("sleep"), Some(&1), "{costs:?}");
         within(&costs, 7, 6, 32 << 10, 1_100);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pod_of_the_embedded_runtime_costs_what_it_did() {
+    let options = Options {
+        args: vec!["--default-runtime=corten".into()],
+        ..Options::default()
+    };
+    node_with(options, async |node| {
+        let costs = costs(node, pod).await;
+        within(&costs, 7, 6, 32 << 10, 1_100);
+        // Nobody has to wait for the kernel to be sure of threads that there are none of.
+        assert_eq!(costs.moves, 0, "{costs:?}");
     })
     .await;
 }
@@ -141,6 +158,8 @@ fn count(text: &str, daemon: &[u32]) -> Costs {
                 *sum.programs.entry(name.to_owned()).or_default() += 1;
             }
         }
+        let moves = call.contains("/cgroup.procs\"") && call.contains("O_WRONLY");
+        sum.moves += u64::from(moves && call.starts_with("openat"));
         let of_daemon = pid.parse().is_ok_and(|pid| daemon.contains(&pid));
         if !of_daemon || call.starts_with("+++") {
             continue;
@@ -168,6 +187,7 @@ fn count(text: &str, daemon: &[u32]) -> Costs {
         syncs: sum.syncs.div_ceil(PODS),
         written: sum.written.div_ceil(PODS),
         calls: sum.calls.div_ceil(PODS),
+        moves: sum.moves.div_ceil(PODS),
     }
 }
 
@@ -179,10 +199,12 @@ fn what_strace_writes_is_counted() {
          6 fsync(4)                          = 0\n\
          5 <... write resumed>)              = 5\n\
          9 fsync(4)                          = 0\n\
+         8 openat(AT_FDCWD, \"/sys/fs/cgroup/cpu/a/cgroup.procs\", O_WRONLY|O_CLOEXEC) = 4\n\
+         8 openat(AT_FDCWD, \"/sys/fs/cgroup/cpu/a/cgroup.procs\", O_RDONLY|O_CLOEXEC) = 4\n\
          6 sendmsg(8, {msg_name=NULL}, MSG_NOSIGNAL) = 40\n\
          6 +++ exited with 0 +++\n";
     let costs = count(text, &[5, 6]);
     assert_eq!(costs.programs, BTreeMap::from([("runc".into(), 1)]));
-    assert_eq!(costs.syncs, 1);
+    assert_eq!((costs.syncs, costs.moves), (1, 1));
     assert_eq!((costs.written, costs.calls), (45u64.div_ceil(PODS), 1));
 }

@@ -322,6 +322,20 @@ async fn default_limits_of_the_configuration_hold() {
 }
 
 #[tokio::test]
+async fn a_container_can_be_of_a_single_process() {
+    let options = Options {
+        args: vec!["--default-runtime=corten".into(), "--pids-limit=1".into()],
+        ..Options::default()
+    };
+    node_with(options, async |node| {
+        let id = launch(node, LinuxContainerResources::default()).await;
+        let pids = limit(node, &id, "pids", "pids.max", "pids.max").await;
+        assert_eq!(pids, "1");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_hard_limit_beyond_the_daemons_is_lowered_to_it() {
     let options = Options {
         args: vec!["--default-rlimit=nofile=1024:1073741816".into()],

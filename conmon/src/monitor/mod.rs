@@ -1,5 +1,6 @@
 //! The loop: waits, and hands what happened to whom it concerns.
 
+mod cgroup;
 mod control;
 mod create;
 mod ending;
@@ -19,6 +20,7 @@ mod time;
 mod tree;
 
 use std::{
+    mem::take,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     process::ExitCode,
@@ -61,21 +63,29 @@ const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 /// Runs the monitor, which speaks no version newer than `newest`; the process that was started returns at once, its
 /// child when the container ended.
 pub(crate) fn run(newest: Version) -> ExitCode {
-    if let Err(error) = setup::leave_home() {
-        eprintln!("corten-conmon: cannot detach: {error}");
+    if let Err(error) = sys::close_inherited() {
+        eprintln!("corten-conmon: cannot close what was inherited: {error}");
         return ExitCode::FAILURE;
     }
     let (Ok(daemon), Ok(mut scratch)) = (setup::take_connection(), Pages::new(MAX_FRAME)) else {
         return ExitCode::FAILURE;
     };
-    let Some(config) = setup::read_config(&daemon, &mut scratch, newest) else {
+    // Sent before this program was started.
+    let Some(mut config) = setup::read_config(&daemon, &mut scratch, newest) else {
+        return ExitCode::FAILURE;
+    };
+    let dirs = config.as_mut().map(|(config, _)| take(&mut config.cgroups));
+    let cgroups = setup::find_cgroups(dirs.unwrap_or_default());
+    let Ok(begun) = setup::leave_home(cgroups.begin()) else {
         return ExitCode::FAILURE;
     };
     let copy = daemon.try_clone();
     // Who cannot be understood is answered in the newest version there is.
     let version = config.as_ref().map_or(newest, |(_, version)| *version);
-    let begin =
-        |(config, version)| Monitor::new(config, daemon, Speech { version, newest }, scratch);
+    let begin = |(config, version)| {
+        setup::enter_cgroups(cgroups, begun)?;
+        Monitor::new(config, daemon, Speech { version, newest }, scratch)
+    };
     let failed = match config.and_then(begin) {
         Ok(monitor) => return monitor.run(),
         Err(failure) => failure,
@@ -159,7 +169,6 @@ impl Monitor {
     ) -> Result<Self, CreateFailure> {
         let setup = |error| failure(Stage::Setup, format!("{error}"));
         setup::adopt_orphans()?;
-        setup::enter_cgroups(&config.cgroups)?;
         let oom_score = setup::hide_from_oom_killer();
         let signals = sys::take_signals().map_err(setup)?;
         let max_size = config.log.as_ref().and_then(|log| log.max_size);

@@ -1,12 +1,6 @@
 //! Becoming a monitor: apart from the daemon, out of the way of the container's limits.
 
-use std::{
-    fs,
-    io::{self, Write},
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, io, os::fd::OwnedFd, path::PathBuf, time::Duration};
 
 use corten_conmon::{
     config::Config,
@@ -16,7 +10,10 @@ use corten_conmon::{
 };
 use rustix::fs::{Mode, OFlags};
 
-use super::sys::{self, Pages};
+use super::{
+    cgroup::{self, Cgroups},
+    sys::{self, Pages},
+};
 
 /// How long the daemon may take to send what it promised.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,13 +29,12 @@ pub(crate) fn failure(stage: Stage, text: impl Into<String>) -> CreateFailure {
     }
 }
 
-/// Leaves the daemon's process tree, session and descriptors behind.
-pub(crate) fn leave_home() -> io::Result<()> {
-    sys::close_inherited()?;
-    sys::detach()?;
+/// Leaves the daemon's process tree and session behind. Tells whether it has begun in `into`, a cgroup.
+pub(crate) fn leave_home(into: Option<&OwnedFd>) -> io::Result<bool> {
+    let begun = sys::detach(into)?;
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
     rustix::process::chdir("/")?;
-    Ok(())
+    Ok(begun)
 }
 
 /// Moves the connection to the daemon away from the standard descriptors, which become `/dev/null`.
@@ -90,23 +86,22 @@ pub(crate) fn adopt_orphans() -> Result<(), CreateFailure> {
         .map_err(|error| failure(Stage::Setup, format!("cannot become a subreaper: {error}")))
 }
 
-/// Moves to cgroups where the container's limits do not reach.
-pub(crate) fn enter_cgroups(dirs: &[PathBuf]) -> Result<(), CreateFailure> {
-    for dir in dirs {
-        enter_cgroup(dir)
+/// Looks for cgroups where the container's limits do not reach.
+pub(crate) fn find_cgroups(dirs: Vec<PathBuf>) -> Cgroups {
+    // The operator's choice may lie several levels deep. What cannot be made cannot be joined.
+    for dir in &dirs {
+        let _ = fs::create_dir_all(dir);
+    }
+    Cgroups::new(dirs)
+}
+
+/// Moves to those of them where this process has not begun.
+pub(crate) fn enter_cgroups(cgroups: Cgroups, begun: bool) -> Result<(), CreateFailure> {
+    for dir in cgroups.left(begun) {
+        cgroup::join(dir)
             .map_err(|error| failure(Stage::Cgroup, format!("{}: {error}", dir.display())))?;
     }
     Ok(())
-}
-
-fn enter_cgroup(dir: &Path) -> io::Result<()> {
-    // The operator's choice may lie several levels deep.
-    fs::create_dir_all(dir)?;
-    // 0 stands for whoever writes it.
-    fs::OpenOptions::new()
-        .write(true)
-        .open(dir.join("cgroup.procs"))?
-        .write_all(b"0")
 }
 
 /// Hides from the OOM killer as well as may be, and gives the preference that children get back.

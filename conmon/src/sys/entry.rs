@@ -3,30 +3,28 @@
 use std::{
     ffi::{CStr, CString, c_char, c_int},
     io,
-    os::fd::RawFd,
+    os::fd::{OwnedFd, RawFd},
     ptr,
 };
 
-use super::check;
 pub(crate) use super::reset_signals;
+use super::{check, split, split_into};
 
-/// Runs `child` in a process of its own, which ends with what that returns.
-pub(crate) fn fork(child: impl FnOnce() -> c_int) -> io::Result<i32> {
-    branch(libc::SIGCHLD, child)
+/// Runs `child` in a process of its own, which ends with what that returns. It begins in the cgroup `into`, where that is
+/// given and can be; `child` is told whether it did.
+pub(crate) fn fork(into: Option<&OwnedFd>, child: impl FnOnce(bool) -> c_int) -> io::Result<i32> {
+    let (pid, begun) = split_into(into)?;
+    Ok(branch(pid, || child(begun)))
 }
 
-/// The same, but the process becomes the child of this one's parent.
+/// Runs `child` in a process that becomes the child of this one's parent.
 pub(crate) fn fork_for_parent(child: impl FnOnce() -> c_int) -> io::Result<i32> {
-    branch(libc::CLONE_PARENT | libc::SIGCHLD, child)
+    Ok(branch(split(libc::CLONE_PARENT | libc::SIGCHLD)?, child))
 }
 
-fn branch(flags: c_int, child: impl FnOnce() -> c_int) -> io::Result<i32> {
-    // SAFETY: without memory to share and without a stack of its own it is a fork: both processes go on from here, each
-    // in its own memory. There is one thread, so no lock is held that nobody would give back.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
-    let pid = check(c_int::try_from(pid).unwrap_or(-1))?;
+fn branch(pid: i32, child: impl FnOnce() -> c_int) -> i32 {
     if pid > 0 {
-        return Ok(pid);
+        return pid;
     }
     let code = child();
     // SAFETY: ends the process without running anything of the parent's.

@@ -20,7 +20,7 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
         unix::ffi::OsStringExt,
     },
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use corten_conmon::ctl::{Capabilities, MAX_FILTER, Rlimit, Run, Streams, User};
@@ -31,7 +31,10 @@ use rustix::{
 
 use self::channel::Mouth;
 pub(crate) use self::channel::{Ear, Word};
-use super::sys::{Pages, entry as sys};
+use super::{
+    cgroup::{self, Cgroups},
+    sys::{Pages, entry as sys},
+};
 
 /// All that the processes need.
 struct Plan {
@@ -39,7 +42,7 @@ struct Plan {
     pidfd: OwnedFd,
     mouth: Mouth,
     oom_score: Option<Vec<u8>>,
-    cgroups: Vec<PathBuf>,
+    cgroups: Cgroups,
     rlimits: Vec<Rlimit>,
     keyring: CString,
     stdio: Stdio,
@@ -89,7 +92,7 @@ pub(crate) struct Target {
 pub(crate) fn begin(run: Run, fds: Vec<OwnedFd>, target: &Target) -> io::Result<Begun> {
     let (ear, mouth) = channel::new()?;
     let plan = Plan::new(run, fds, target, mouth)?;
-    let helper = sys::fork(|| outside::run(&plan))?;
+    let helper = sys::fork(plan.cgroups.begin(), |begun| outside::run(&plan, begun))?;
     Ok(Begun { helper, ear })
 }
 
@@ -135,7 +138,7 @@ impl Plan {
             pidfd: rustix::process::pidfd_open(init, PidfdFlags::empty())?,
             mouth,
             oom_score,
-            cgroups: run.cgroups,
+            cgroups: Cgroups::new(run.cgroups),
             rlimits: run.rlimits,
             keyring: text(run.keyring)?,
             stdio,

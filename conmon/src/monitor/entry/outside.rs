@@ -9,11 +9,12 @@ use rustix::{
     thread::{Gid, ThreadNameSpaceType, Uid},
 };
 
-use super::{Plan, channel::Failed, inside, sys};
+use super::{Plan, cgroup, channel::Failed, inside, sys};
 
-/// Does its part, and leaves the rest to the one inside. What it returns is its exit code.
-pub(super) fn run(plan: &Plan) -> i32 {
-    match join(plan) {
+/// Does its part, and leaves the rest to the one inside. `begun` says whether it has begun where the cgroups have it do so.
+/// What it returns is its exit code.
+pub(super) fn run(plan: &Plan, begun: bool) -> i32 {
+    match join(plan, begun) {
         Ok(()) => 0,
         Err(failed) => {
             plan.mouth.failed(failed);
@@ -22,7 +23,7 @@ pub(super) fn run(plan: &Plan) -> i32 {
     }
 }
 
-fn join(plan: &Plan) -> Result<(), Failed> {
+fn join(plan: &Plan, begun: bool) -> Result<(), Failed> {
     // Whoever shares the container's namespaces from now on must not look into what is the monitor's still.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(Failed::at(Step::Fork))?;
@@ -31,9 +32,8 @@ fn join(plan: &Plan) -> Result<(), Failed> {
     if let Some(score) = &plan.oom_score {
         write(Path::new("/proc/self/oom_score_adj"), score).map_err(Failed::at(Step::Limits))?;
     }
-    for cgroup in &plan.cgroups {
-        // 0 stands for whoever writes it.
-        write(&cgroup.join("cgroup.procs"), b"0").map_err(Failed::at(Step::Cgroup))?;
+    for dir in plan.cgroups.left(begun) {
+        cgroup::join(dir).map_err(Failed::at(Step::Cgroup))?;
     }
     for limit in &plan.rlimits {
         sys::set_limit(limit.resource, limit.soft, limit.hard).map_err(Failed::at(Step::Limits))?;
