@@ -23,7 +23,9 @@ pub(crate) async fn remove(
         (Some(monitor), Some(pid)) => Some(stop::kill(services, id, record, monitor, pid).await?),
         _ => None,
     };
-    reap::reap(services, id, record).await?;
+    if !record.reaped {
+        reap::reap(services, id, record).await?;
+    }
     unmount_mapped(services, id).await?;
     remove_views(services, id).await?;
     services

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     id::Id,
     orphans::CALLED_FOR,
+    runtime,
     step::{self, Step},
     sys::mount,
 };
@@ -145,8 +146,13 @@ impl Handler {
     /// Starts a created container.
     pub async fn start(&self, id: &Id) -> Result<(), RuntimeError> {
         step::reached(Step::RuntimeStartCalled);
-        self.simple("start", &[], id, &[], self.config.call_timeout)
-            .await?;
+        match self.is_here() {
+            true => self.here("start", runtime::here::start, id).await?,
+            false => {
+                let limit = self.config.call_timeout;
+                self.simple("start", &[], id, &[], limit).await?;
+            }
+        }
         step::reached(Step::RuntimeStarted);
         Ok(())
     }
@@ -168,10 +174,14 @@ impl Handler {
     /// already is fine.
     pub async fn delete(&self, id: &Id) -> Result<(), RuntimeError> {
         step::reached(Step::RuntimeDeleteCalled);
-        match self
-            .simple("delete", &["--force"], id, &[], self.config.call_timeout)
-            .await
-        {
+        let deleted = match self.is_here() {
+            true => self.here("delete", runtime::here::delete, id).await,
+            false => {
+                let limit = self.config.call_timeout;
+                self.simple("delete", &["--force"], id, &[], limit).await
+            }
+        };
+        match deleted {
             Ok(()) | Err(RuntimeError::NoContainer { .. }) => {
                 step::reached(Step::RuntimeDeleted);
                 self.forget(id).await
@@ -228,6 +238,24 @@ impl Handler {
     pub async fn resume(&self, id: &Id) -> Result<(), RuntimeError> {
         self.simple("resume", &[], id, &[], self.config.call_timeout)
             .await
+    }
+
+    /// Whether this program is the runtime, with nothing on its command line that it would have to heed.
+    fn is_here(&self) -> bool {
+        self.config.kind == RuntimeKind::Embedded && self.config.extra_args.is_empty()
+    }
+
+    /// Has this process do what the runtime's would. It goes on when nobody waits for it any more.
+    async fn here(
+        &self,
+        verb: &str,
+        command: fn(&Path, &str) -> Result<(), String>,
+        id: &Id,
+    ) -> Result<(), RuntimeError> {
+        let (root, own) = (self.root.clone(), id.clone());
+        let done = tokio::task::spawn_blocking(move || command(&root, own.as_str())).await;
+        let done = done.unwrap_or_else(|panicked| Err(panicked.to_string()));
+        done.map_err(|message| failure(self.verb(verb, id), message))
     }
 
     fn quick(&self) -> Duration {
@@ -317,7 +345,7 @@ async fn run(
     if status.success() {
         return Ok(output);
     }
-    Err(failure(verb, status, &errors, &output))
+    Err(failure(verb.to_owned(), said(status, &errors, &output)))
 }
 
 /// Kills a program that leads its own process group, and what it started. It is reaped once its
@@ -390,15 +418,19 @@ impl<R: AsyncRead + Unpin> Capture<R> {
     }
 }
 
-fn failure(verb: &str, status: ExitStatus, errors: &[u8], output: &[u8]) -> RuntimeError {
-    let mut message = message::extract(errors);
-    if message.is_empty() {
-        message = message::extract(output);
+fn said(status: ExitStatus, errors: &[u8], output: &[u8]) -> String {
+    let message = message::extract(errors);
+    let message = match message.is_empty() {
+        true => message::extract(output),
+        false => message,
+    };
+    match message.is_empty() {
+        true => status.to_string(),
+        false => message,
     }
-    if message.is_empty() {
-        message = status.to_string();
-    }
-    let verb = verb.to_owned();
+}
+
+fn failure(verb: String, message: String) -> RuntimeError {
     match message::meaning(&message) {
         Meaning::NoContainer => RuntimeError::NoContainer { verb, message },
         Meaning::NotRunning => RuntimeError::NotRunning { verb, message },

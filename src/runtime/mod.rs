@@ -69,6 +69,26 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Commands by this very process, for they make no other and enter nothing. They block, for twenty seconds at most. What
+/// failed is told in the words of runc.
+pub mod here {
+    use std::path::Path;
+
+    use crate::causes::whole;
+
+    use super::{arguments::Force, delete, start};
+
+    /// `start`.
+    pub fn start(root: &Path, id: &str) -> Result<(), String> {
+        start::run(root, id).map_err(|e| whole(&e))
+    }
+
+    /// `delete --force`.
+    pub fn delete(root: &Path, id: &str) -> Result<(), String> {
+        delete::run(root, id, Force::Kill).map_err(|e| whole(&e))
+    }
+}
+
 fn run(call: &Call) -> Result<(), Failure> {
     let _ = rustix::thread::set_name(c"corten-runtime");
     let root = &call.root;
