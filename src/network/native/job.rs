@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Enough for what such a thread does.
-const STACK: usize = 512 * 1024;
+pub(super) const STACK: usize = 512 * 1024;
 
 /// What a pod and its network bring to the work.
 #[derive(Debug, Clone)]

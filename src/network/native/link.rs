@@ -4,21 +4,22 @@ use std::{
     fs::{self, File},
     io,
     net::IpAddr,
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::net::UnixStream},
     path::{Path, PathBuf},
-    thread::sleep,
+    sync::mpsc,
+    thread::{self, sleep},
     time::{Duration, Instant},
 };
 
 use super::{
     NativeError,
-    job::{Job, enter},
+    job::{Job, STACK, enter},
 };
 use crate::{
     id::Id,
     network::cni::result::{CniResult, Interface},
     step::{self, Step},
-    sys::rtnetlink::{Address, Link, Route, Rtnetlink, RtnetlinkError, Scope, Veth},
+    sys::rtnetlink::{Address, Departures, Link, Route, Rtnetlink, RtnetlinkError, Scope, Veth},
 };
 
 /// How often a name by chance is looked for that no other link has.
@@ -183,12 +184,44 @@ pub(super) fn delete(job: &Job) -> Result<(), NativeError> {
     let Some(netns) = &job.netns else {
         return Ok(());
     };
+    // Of the host's end, and so opened before the pod's namespace is entered.
+    let departures = Departures::open().ok();
     let mut pod = enter(netns)?;
     if let Some(link) = pod.link(job.interface())? {
-        unless_missing(pod.delete_link(&link))?;
+        delete_pair(pod, link, departures.as_ref())?;
     }
     step::reached(Step::PodLinkDeleted);
     Ok(())
+}
+
+/// Deletes a pair of links, one of which is in the thread's namespace. The kernel keeps who deletes one waiting for some
+/// thirty milliseconds after it is gone, until nobody on any processor can still be looking at it; so another thread
+/// waits for that, and this one until the host is told that the link is gone.
+fn delete_pair(
+    mut pod: Rtnetlink,
+    link: Link,
+    departures: Option<&Departures>,
+) -> Result<(), NativeError> {
+    let (open, held) = UnixStream::pair().map_err(NativeError::Thread)?;
+    let (sender, outcome) = mpsc::channel();
+    let peer = link.peer;
+    let delete = move || {
+        // Nobody may be waiting any more.
+        let _ = sender.send(unless_missing(pod.delete_link(&link)));
+        drop(held);
+    };
+    // It is in the namespace that this one is in.
+    let thread = thread::Builder::new()
+        .name("pod-link".into())
+        .stack_size(STACK);
+    thread.spawn(delete).map_err(NativeError::Thread)?;
+    if let (Some(departures), Some(peer)) = (departures, peer)
+        && departures.wait(peer, open.as_fd()).unwrap_or(false)
+    {
+        return Ok(());
+    }
+    let deleted = outcome.recv().map_err(|_| NativeError::Died)?;
+    Ok(deleted?)
 }
 
 /// Packets of these families are sent on.

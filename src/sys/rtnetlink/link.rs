@@ -28,6 +28,8 @@ pub struct Link {
     pub mtu: u32,
     /// The bridge it is a port of.
     pub master: Option<u32>,
+    /// The other of its pair, by its number in the namespace where that is.
+    pub peer: Option<u32>,
     /// It was told to be up.
     pub is_up: bool,
     /// It takes all packets.
@@ -61,6 +63,7 @@ impl Link {
                 libc::IFLA_ADDRESS => link.mac = value.to_vec(),
                 libc::IFLA_MTU => link.mtu = u32_at(value, 0)?,
                 libc::IFLA_MASTER => link.master = u32_at(value, 0),
+                libc::IFLA_LINK => link.peer = u32_at(value, 0),
                 libc::IFLA_OPERSTATE => link.is_operational = value.first() == Some(&IF_OPER_UP),
                 libc::IFLA_LINKINFO => {
                     let kind = attributes(value).find(|(kind, _)| *kind == libc::IFLA_INFO_KIND);

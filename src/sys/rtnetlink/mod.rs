@@ -3,6 +3,7 @@
 //! The socket goes on speaking of the namespace that it was opened in, whichever its thread enters afterwards.
 
 mod address;
+mod departures;
 mod link;
 mod route;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod tests;
 use std::io;
 
 pub use address::{Address, octets};
+pub use departures::Departures;
 pub use link::{Link, Veth};
 pub use route::{Route, Scope};
 

@@ -102,3 +102,34 @@ fn a_bridge_has_ports_addresses_and_routes() {
         assert_eq!(here.link("host1").unwrap(), None);
     });
 }
+
+#[test]
+fn links_that_go_are_heard_of() {
+    in_a_namespace(|| {
+        let here = File::open("/proc/thread-self/ns/net").unwrap();
+        let mut netlink = Rtnetlink::open().unwrap();
+        let mut made = |name, peer| {
+            let veth = Veth {
+                name,
+                master: None,
+                peer,
+                netns: here.as_fd(),
+                mac: None,
+                mtu: None,
+            };
+            netlink.add_veth(&veth).unwrap();
+            netlink.link(name).unwrap().unwrap()
+        };
+        let (first, second) = (made("a0", "a1"), made("b0", "b1"));
+        let departures = Departures::open().unwrap();
+        netlink.delete_link(&first).unwrap();
+        let (open, closed) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(departures.wait(first.peer.unwrap(), open.as_fd()).unwrap());
+        assert_eq!(netlink.link("a1").unwrap(), None);
+        drop(closed);
+        assert!(!departures.wait(second.index, open.as_fd()).unwrap());
+        // What went while nobody waited is heard of all the same.
+        netlink.delete_link(&second).unwrap();
+        assert!(departures.wait(second.index, open.as_fd()).unwrap());
+    });
+}
