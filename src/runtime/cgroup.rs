@@ -26,7 +26,7 @@ use crate::{
 use super::{entry::Entry, error::Failure};
 
 /// Where hierarchies are mounted.
-const MOUNT: &str = "/sys/fs/cgroup";
+pub(super) const MOUNT: &str = "/sys/fs/cgroup";
 
 /// How long killed processes may take to leave.
 pub(super) const DEATH: Duration = Duration::from_secs(10);

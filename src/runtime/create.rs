@@ -13,7 +13,7 @@ use super::{
     filter::Filter,
     inside::{Container, Inside, Plan},
     launch::{self, Launch, Opened},
-    mounts,
+    mounts::{self, Home},
     record::{Init, Record, SOCKET},
     report::Sayings,
     spec::{self, Parts},
@@ -66,7 +66,9 @@ fn make(
         record.save_filter(root, filter)?;
     }
     let all: &[Mount] = spec.mounts().as_deref().unwrap_or_default();
-    let divided = spec::divide(all);
+    let label = parts.linux.mount_label().as_deref();
+    let label = label.filter(|label| !label.is_empty());
+    let divided = spec::divide(all, label.is_some());
     let making = || Failure::step("making the cgroup");
     record.group.make().map_err(making())?;
     let resources = parts.linux.resources().as_ref();
@@ -80,12 +82,18 @@ fn make(
     };
     let sayings = Sayings::new().map_err(Failure::step("making room for messages"))?;
     let list = |paths: &Option<Vec<String>>| paths.clone().unwrap_or_default();
+    let home = Home {
+        group: &record.group,
+        users: opened.get(Kind::User),
+        cgroup_namespace: parts.has(Kind::Cgroup),
+        label,
+    };
     let inside = Inside::new(Plan {
         id: create.id.clone(),
         process: parts.process.clone(),
         filter,
         container: Some(Container {
-            mounts: mounts::plan(&divided.own, &record.group, opened.get(Kind::User))?,
+            mounts: mounts::plan(&divided.own, &home)?,
             stand_in: divided.stand_in,
             devices: parts
                 .linux

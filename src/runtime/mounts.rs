@@ -13,7 +13,7 @@ use std::{
 
 use oci_spec::runtime::{LinuxIdMapping, Mount};
 use rustix::{
-    fs::{FileType, Mode, OFlags},
+    fs::{FileType, Mode, OFlags, XattrFlags},
     io::Errno,
 };
 
@@ -46,6 +46,9 @@ const IN_PROC: [&str; 10] = [
     "/proc/sys/crypto/fips_enabled",
 ];
 
+/// Extended attribute with a file's SELinux label.
+const SELINUX: &str = "security.selinux";
+
 /// A mount that is ready to be put in place.
 #[derive(Debug)]
 pub(super) struct Planned {
@@ -62,6 +65,8 @@ enum What {
         kind: String,
         params: Vec<Param>,
         options: Options,
+        /// SELinux label of its root, for one that cannot have it as an option.
+        label: Option<String>,
     },
     /// The hierarchies of cgroup v1: each by its directory's name, with what shows the container's part of it.
     Hierarchies {
@@ -70,16 +75,25 @@ enum What {
     },
 }
 
-/// Looks up what mounts need of the host. `users` is the container's user namespace and its mappings, where it has one.
-pub(super) fn plan(
-    mounts: &[Mount],
-    group: &Group,
-    users: Option<&File>,
-) -> Result<Vec<Planned>, Failure> {
-    mounts.iter().map(|m| plan_one(m, group, users)).collect()
+/// What of a container its mounts depend on.
+#[derive(Debug)]
+pub(super) struct Home<'a> {
+    /// Its cgroup.
+    pub(super) group: &'a Group,
+    /// Its user namespace and the mappings of that, where it has one.
+    pub(super) users: Option<&'a File>,
+    /// It has a cgroup namespace.
+    pub(super) cgroup_namespace: bool,
+    /// SELinux label of its files, where they have one.
+    pub(super) label: Option<&'a str>,
 }
 
-fn plan_one(asked: &Mount, group: &Group, users: Option<&File>) -> Result<Planned, Failure> {
+/// Looks up what mounts need of the host.
+pub(super) fn plan(mounts: &[Mount], home: &Home<'_>) -> Result<Vec<Planned>, Failure> {
+    mounts.iter().map(|m| plan_one(m, home)).collect()
+}
+
+fn plan_one(asked: &Mount, home: &Home<'_>) -> Result<Planned, Failure> {
     let destination = asked.destination().clone();
     if !destination.is_absolute() {
         let text = format!(
@@ -91,9 +105,14 @@ fn plan_one(asked: &Mount, group: &Group, users: Option<&File>) -> Result<Planne
     let options = options::parse(asked.options().as_deref().unwrap_or_default());
     let kind = asked.typ().clone().unwrap_or_default();
     let what = if let Some(depth) = options.bind.or((kind == "bind").then_some(Depth::One)) {
-        copy(asked, &options, depth, users)?
+        copy(asked, &options, depth, home.users)?
     } else if kind == "cgroup" && !cgroup::is_unified() {
-        hierarchies(group, options)?
+        hierarchies(home.group, options)?
+    } else if kind == "cgroup" && home.users.is_some() && !home.cgroup_namespace {
+        // The host's, as the kernel shows them there, but which it does not let be mounted by others.
+        let mut host = asked.clone();
+        host.set_source(Some(cgroup::MOUNT.into()));
+        copy(&host, &options, Depth::Tree, None)?
     } else {
         let kind = match kind.as_str() {
             "cgroup" => "cgroup2".to_owned(),
@@ -112,10 +131,18 @@ fn plan_one(asked: &Mount, group: &Group, users: Option<&File>) -> Result<Planne
         let source = source.unwrap_or_else(|| kind.clone());
         let mut params = vec![Param::Value("source".into(), source)];
         params.extend(options.data.iter().cloned());
+        let mut label = None;
+        match (home.label, kind.as_str()) {
+            (None, _) | (_, "proc" | "sysfs" | "cgroup2") => {}
+            // The kernel has one for the namespace, without a label, and makes no other.
+            (Some(own), "mqueue") => label = Some(own.to_owned()),
+            (Some(own), _) => params.push(Param::Value("context".into(), own.to_owned())),
+        }
         What::New {
             kind,
             params,
             options,
+            label,
         }
     };
     Ok(Planned { destination, what })
@@ -243,6 +270,7 @@ impl Planned {
                 kind,
                 params,
                 options,
+                label,
             } => {
                 let target = target(root, &self.destination, FileType::Directory)?;
                 self.check_target(&target)?;
@@ -252,7 +280,20 @@ impl Planned {
                     change.propagation = propagation;
                 }
                 mount::change_attributes(made.as_fd(), change, Depth::One)?;
-                mount::attach_to(made.as_fd(), target.as_fd())
+                mount::attach_to(made.as_fd(), target.as_fd())?;
+                let Some(label) = label else {
+                    return Ok(());
+                };
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+                let made = rooted::open_in_root(root, &self.destination, flags);
+                let made = made.map_err(|e| plain(&e))?;
+                let none = XattrFlags::empty();
+                Ok(rustix::fs::fsetxattr(
+                    made,
+                    SELINUX,
+                    label.as_bytes(),
+                    none,
+                )?)
             }
             What::Hierarchies { parts, options } => {
                 let target = target(root, &self.destination, FileType::Directory)?;

@@ -160,12 +160,12 @@ pub(super) struct Divided {
     pub(super) stand_in: bool,
 }
 
-/// Divides mounts between libcontainer, which does nothing about propagation, ID mappings and read-only cgroups, and
-/// this runtime.
-pub(super) fn divide(mounts: &[Mount]) -> Divided {
+/// Divides mounts between libcontainer, which does nothing about propagation, ID mappings and read-only cgroups, and gives
+/// all the same label, and this runtime.
+pub(super) fn divide(mounts: &[Mount], labelled: bool) -> Divided {
     let new = |mount: &&Mount| {
         let kind = mount.typ().as_deref().unwrap_or_default();
-        matches!(kind, "proc" | "sysfs" | "tmpfs" | "devpts" | "mqueue")
+        matches!(kind, "proc" | "sysfs" | "tmpfs" | "devpts") || kind == "mqueue" && !labelled
     };
     let count = mounts.iter().take_while(new).count();
     let (first, rest) = mounts.split_at(count);
@@ -369,12 +369,16 @@ mod tests {
             mount("/data", "bind"),
             mount("/data/tmp", "tmpfs"),
         ];
-        let divided = divide(&all);
+        let divided = divide(&all, false);
         assert_eq!((divided.library.len(), divided.own.len()), (2, 2));
         assert!(!divided.stand_in);
-        let divided = divide(&all[2..]);
+        let divided = divide(&all[2..], false);
         assert!(divided.stand_in);
         assert_eq!((divided.library.len(), divided.own.len()), (1, 2));
+        // libcontainer would give a label to a queue, which the kernel refuses.
+        let all = [mount("/proc", "proc"), mount("/dev/mqueue", "mqueue")];
+        assert_eq!(divide(&all, false).own.len(), 0);
+        assert_eq!(divide(&all, true).own.len(), 1);
     }
 
     #[test]
