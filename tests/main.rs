@@ -7,5 +7,6 @@ mod cri;
 mod faults;
 mod image;
 mod invariants;
+mod plots;
 mod security;
 mod support;

@@ -122,28 +122,6 @@ impl Figures {
         }
     }
 
-    /// Name and ratio of each figure that both the first and the last subject have; below 1 is better.
-    pub(crate) fn ratios(&self) -> Vec<(&'static str, f64)> {
-        let last = self.subjects.len().saturating_sub(1);
-        let ratio = |row: &Row| {
-            let ours = median(row.samples.first()?)?;
-            let theirs = median(row.samples.get(last)?)?;
-            Some((row.kind.name, cost(row.kind, ours, theirs)))
-        };
-        match last {
-            0 => Vec::new(),
-            _ => self.rows.iter().filter_map(ratio).collect(),
-        }
-    }
-
-    /// The names of the first and the last subject.
-    pub(crate) fn compared(&self) -> Option<(&str, &str)> {
-        match &self.subjects[..] {
-            [first, .., last] => Some((first, last)),
-            _ => None,
-        }
-    }
-
     /// Medians with their quartiles, and the ratio of the first subject to the last, as Markdown.
     pub(crate) fn table(&self) -> String {
         let mut text = String::from("| |");
@@ -189,14 +167,6 @@ impl Figures {
             "{:#}\n",
             json!({"subjects": self.subjects, "figures": rows})
         )
-    }
-}
-
-/// What one costs measured by the other: less is better, whichever way the figure is.
-fn cost(kind: Kind, ours: f64, theirs: f64) -> f64 {
-    match kind.better {
-        Better::Less => ours / theirs,
-        Better::More => theirs / ours,
     }
 }
 

@@ -31,6 +31,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use figures::Figures;
+use plot::Run;
 use subject::Subject;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -74,6 +75,9 @@ struct Options {
     /// File for the plot of the ratios, as SVG.
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
+    /// Measure nothing: plot what was saved by --json, each file a run of its own.
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "plot")]
+    draw: Vec<PathBuf>,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -82,6 +86,9 @@ struct Options {
 #[tokio::main]
 async fn main() -> Outcome<()> {
     let mut options = Options::parse();
+    if let (Some(plot), [_, ..]) = (&options.plot, &options.draw[..]) {
+        return Ok(std::fs::write(plot, drawn(&options.draw)?)?);
+    }
     let mut figures = Figures::default();
     if options.endpoint.is_empty() {
         let pair = daemons::Pair::start().await?;
@@ -102,9 +109,24 @@ async fn main() -> Outcome<()> {
         std::fs::write(file, figures.json())?;
     }
     if let Some(file) = &options.plot {
-        std::fs::write(file, plot::ratios(&figures))?;
+        std::fs::write(file, plot::draw(&[Run::read(&figures.json())?])?)?;
     }
     Ok(())
+}
+
+/// The picture of what was saved. Runs go by their files' names too: their subjects are called alike.
+fn drawn(files: &[PathBuf]) -> Outcome<String> {
+    let mut runs = Vec::new();
+    for file in files {
+        let named = |error: String| format!("{}: {error}", file.display());
+        let json = std::fs::read_to_string(file).map_err(|error| named(error.to_string()))?;
+        let mut run = Run::read(&json).map_err(named)?;
+        if let (true, Some(stem)) = (files.len() > 1, file.file_stem()) {
+            run.name = format!("{}, {}", run.name, stem.to_string_lossy());
+        }
+        runs.push(run);
+    }
+    Ok(plot::draw(&runs)?)
 }
 
 async fn measure(options: &Options, subjects: &[Subject], figures: &mut Figures) -> Outcome<()> {
