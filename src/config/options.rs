@@ -193,7 +193,8 @@ options! {
         cni_default_network: Option<String> = None, "cni-default-network" "NAME";
 
         /// Do the work of bridge, ptp, host-local, loopback and portmap without these plugins, wherever that comes to the
-        /// same: auto or never. Which plugins of the network that is, and why not the others, is logged.
+        /// same: auto or never. Which plugins of the network that is, and why not the others, is logged and shown by
+        /// `crictl info`.
         cni_native: CniNative = CniNative::Auto, "cni-native" "WHEN";
 
         /// How long the plugins may take to add or remove a pod.

@@ -161,6 +161,9 @@ pub trait Backend: Send + Sync + 'static {
     /// The configuration in force, as JSON without secrets.
     fn configuration(&self) -> serde_json::Value;
 
+    /// How pods are attached to the network, as JSON.
+    fn network(&self) -> serde_json::Value;
+
     /// Who makes cgroups.
     fn cgroup_driver(&self) -> CgroupDriver;
 }

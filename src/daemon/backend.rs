@@ -302,6 +302,10 @@ impl Backend for Node {
         self.configuration.clone()
     }
 
+    fn network(&self) -> Value {
+        self.services().network.describe()
+    }
+
     fn cgroup_driver(&self) -> CgroupDriver {
         match self.services().settings.cgroup_driver {
             Driver::Cgroupfs => CgroupDriver::Cgroupfs,

@@ -5,6 +5,7 @@
 
 pub mod attachment;
 pub mod cni;
+mod describe;
 pub mod error;
 pub mod files;
 pub mod gc;
@@ -210,6 +211,12 @@ impl Network {
     /// Whether pods can be attached. From memory.
     pub fn status(&self) -> NetworkStatus {
         self.inner.current.borrow().status.clone()
+    }
+
+    /// How pods are attached, for people. From memory.
+    pub fn describe(&self) -> Value {
+        let current = self.inner.current.borrow();
+        describe::describe(current.conf.as_deref(), &current.status, self.inner.usage)
     }
 
     /// Sandboxes whose record of their attachment could not be read at the start.

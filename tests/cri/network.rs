@@ -1,6 +1,6 @@
 //! Pods on a bridge: addresses, ports, and configurations that come and go.
 
-use corten::cri::api::{PortMapping, Protocol};
+use corten::cri::api::{PortMapping, Protocol, StatusRequest};
 use tonic::Code;
 
 use crate::support::{
@@ -224,6 +224,54 @@ async fn a_broken_configuration_is_named() {
         until("the broken file is named", async || {
             let condition = node.condition("NetworkReady").await;
             !condition.status && condition.message.contains("05-broken.conflist")
+        })
+        .await;
+    })
+    .await;
+}
+
+/// The network in the verbose status.
+async fn told_of_network(node: &Node) -> serde_json::Value {
+    let request = StatusRequest { verbose: true };
+    let status = node.runtime().status(request).await.unwrap().into_inner();
+    serde_json::from_str(&status.info["network"]).unwrap()
+}
+
+#[tokio::test]
+async fn the_status_says_which_plugins_run_and_why() {
+    let options = Options {
+        args: vec!["--cni-native".into(), "auto".into()],
+        more_plugins: &["tuning"],
+        ..Options::default()
+    };
+    node_with(options, async |node| {
+        let told = told_of_network(node).await;
+        assert_eq!(told["ready"], true, "{told}");
+        assert_eq!(told["list"]["name"], node.network_name());
+        assert_eq!(told["list"]["native"], false);
+        let [bridge, tuning] = &told["list"]["plugins"].as_array().unwrap()[..] else {
+            panic!("{told}");
+        };
+        assert_eq!(
+            (&bridge["type"], &tuning["type"]),
+            (&"bridge".into(), &"tuning".into())
+        );
+        assert_eq!(tuning["reason"], "there is no native work for it");
+        // A kernel without the expressions that masquerading takes leaves the bridge to its plugin, and says so.
+        assert_eq!(
+            bridge["native"] == true,
+            bridge["reason"].is_null(),
+            "{told}"
+        );
+        // It follows the configuration.
+        node.write_network(
+            "00-first.conflist",
+            &serde_json::json!({
+            "cniVersion": "1.0.0", "name": "alone", "plugins": [{"type": "loopback"}]}),
+        );
+        until("the other list is told of", async || {
+            let told = told_of_network(node).await;
+            told["list"]["name"] == "alone" && told["list"]["native"] == true
         })
         .await;
     })

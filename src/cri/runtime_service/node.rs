@@ -51,7 +51,10 @@ pub(super) fn status<B: Backend>(backend: &B, request: &api::StatusRequest) -> a
         });
     }
     let info = if request.verbose {
-        HashMap::from([("config".to_owned(), backend.configuration().to_string())])
+        HashMap::from([
+            ("config".to_owned(), backend.configuration().to_string()),
+            ("network".to_owned(), backend.network().to_string()),
+        ])
     } else {
         HashMap::new()
     };

@@ -380,6 +380,10 @@ impl Backend for Fake {
         serde_json::json!({ "root": "/var/lib/corten" })
     }
 
+    fn network(&self) -> serde_json::Value {
+        serde_json::json!({ "ready": false })
+    }
+
     fn cgroup_driver(&self) -> CgroupDriver {
         CgroupDriver::Cgroupfs
     }

@@ -35,6 +35,7 @@ async fn version_and_status() {
     assert!(status.runtime_handlers[0].features.unwrap().user_namespaces);
     assert!(status.features.unwrap().supplemental_groups_policy);
     assert!(status.info["config"].contains("/var/lib/corten"));
+    assert_eq!(status.info["network"], r#"{"ready":false}"#);
     let brief = runtime
         .status(api::StatusRequest { verbose: false })
         .await
