@@ -17,6 +17,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // Messages that carry credentials print no field of theirs; see `cri::secret`.
         .skip_debug(["runtime.v1.AuthConfig", "corten.v1.Credentials"])
+        // These are written from what is published, without a copy; see `cri::listed`.
+        .extern_path(
+            ".runtime.v1.ListContainersResponse",
+            "crate::cri::listed::ListContainersResponse",
+        )
+        .extern_path(
+            ".runtime.v1.ListPodSandboxResponse",
+            "crate::cri::listed::ListPodSandboxResponse",
+        )
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

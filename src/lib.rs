@@ -15,6 +15,7 @@ pub mod fuzzing;
 pub mod id;
 pub mod id_map;
 pub mod image;
+pub mod kept;
 pub mod layout;
 mod locks;
 pub mod lsm;

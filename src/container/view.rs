@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use crate::{
     container::spec::{ContainerSpec, Resources},
     id::Id,
+    kept::Kept,
     monitor::About,
 };
 
@@ -43,6 +44,8 @@ pub struct ContainerView {
     pub runtime_spec: Option<PathBuf>,
     /// The operation that runs now, or the step that fails, for people.
     pub step: Option<String>,
+    /// Its entry in lists, as far as that never changes: made by who lists first, and the same in all its views.
+    pub entry: Kept,
 }
 
 /// A resolved user.

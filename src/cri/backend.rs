@@ -37,24 +37,13 @@ pub trait Backend: Send + Sync + 'static {
     fn pods(&self) -> Vec<Arc<PodView>>;
 
     /// One sandbox.
-    fn pod(&self, id: &Id) -> Option<Arc<PodView>> {
-        self.pods().into_iter().find(|pod| pod.id == *id)
-    }
+    fn pod(&self, id: &Id) -> Option<Arc<PodView>>;
 
     /// All containers that callers know of.
-    fn containers(&self) -> Vec<Arc<ContainerView>> {
-        self.pods()
-            .iter()
-            .flat_map(|pod| pod.containers.iter().cloned())
-            .collect()
-    }
+    fn containers(&self) -> Vec<Arc<ContainerView>>;
 
     /// One container.
-    fn container(&self, id: &Id) -> Option<Arc<ContainerView>> {
-        self.containers()
-            .into_iter()
-            .find(|container| container.id == *id)
-    }
+    fn container(&self, id: &Id) -> Option<Arc<ContainerView>>;
 
     /// Makes a sandbox, or returns the one of that name.
     fn run_pod(&self, spec: PodSpec) -> impl Future<Output = Outcome<Id>> + Send;

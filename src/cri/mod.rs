@@ -8,6 +8,7 @@ pub mod convert;
 mod deadline;
 mod detached;
 pub mod image_service;
+pub mod listed;
 mod lookup;
 pub mod observe;
 pub mod redact;
@@ -31,6 +32,7 @@ mod tests;
 )]
 pub mod api {
     tonic::include_proto!("runtime.v1");
+    pub use super::listed::{ListContainersResponse, ListPodSandboxResponse};
 }
 
 /// Messages and services of `corten.v1`, what the corten command needs beyond the CRI.

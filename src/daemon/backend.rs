@@ -97,6 +97,10 @@ impl Backend for Node {
         self.pods.table().pod(id)
     }
 
+    fn containers(&self) -> Vec<Arc<ContainerView>> {
+        self.pods.table().containers()
+    }
+
     fn container(&self, id: &Id) -> Option<Arc<ContainerView>> {
         self.pods.table().container(id)
     }

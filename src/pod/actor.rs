@@ -34,6 +34,7 @@ use crate::{
     causes::whole,
     container::{spec::ContainerMetadata, view::ContainerView},
     id::Id,
+    kept::Kept,
     monitor::{End, Monitor},
     network::Attachment,
     services::Services,
@@ -50,6 +51,8 @@ pub(super) struct Actor {
     me: Mailbox,
     inbox: mpsc::Receiver<Msg>,
     record: PodRecord,
+    /// For its views.
+    entry: Kept,
     lane: Lane<PodOp, PodWaiter>,
     infra: Option<Monitor>,
     containers: BTreeMap<Id, Slot>,
@@ -79,6 +82,7 @@ impl Actor {
             me: me.clone(),
             inbox,
             record,
+            entry: Kept::default(),
             lane: Lane::new(),
             infra: None,
             containers: BTreeMap::new(),
@@ -468,6 +472,7 @@ impl Actor {
             &self.services,
             &self.id,
             &self.record,
+            &self.entry,
             self.step.as_ref(),
             containers,
         );

@@ -15,6 +15,7 @@ use crate::{
         view::{self, ContainerView, User},
     },
     id::Id,
+    kept::Kept,
     services::Services,
 };
 
@@ -23,6 +24,7 @@ pub(super) fn pod(
     services: &Services,
     id: &Id,
     record: &PodRecord,
+    entry: &Kept,
     step: Option<&String>,
     containers: Vec<Arc<ContainerView>>,
 ) -> PodView {
@@ -45,6 +47,7 @@ pub(super) fn pod(
         step: progress(step, record.state.trouble()),
         resources: record.resources(),
         containers,
+        entry: entry.clone(),
     }
 }
 
@@ -85,6 +88,7 @@ pub(super) fn container(services: &Services, id: &Id, slot: &Slot) -> ContainerV
         mount_images: record.mount_images.clone(),
         runtime_spec: Some(services.layout.bundle(id).join("config.json")),
         step: slot.trouble.clone(),
+        entry: slot.entry.clone(),
     }
 }
 

@@ -13,12 +13,15 @@ use crate::{
     container::{
         End, LiveContainer, error::ContainerError, record::ContainerRecord, state::ContainerState,
     },
+    kept::Kept,
     monitor::Monitor,
 };
 
 /// One container of a pod.
 pub(super) struct Slot {
     pub(super) record: ContainerRecord,
+    /// For its views.
+    pub(super) entry: Kept,
     pub(super) monitor: Option<Monitor>,
     pub(super) lane: Lane<ContainerOp, ContainerWaiter>,
     /// When a stop becomes a kill: the earliest that anyone asked for.
@@ -43,6 +46,7 @@ impl Slot {
     pub(super) fn new(record: ContainerRecord) -> Self {
         Self {
             record,
+            entry: Kept::default(),
             monitor: None,
             lane: Lane::new(),
             stop_by: watch::Sender::new(None),

@@ -38,6 +38,19 @@ impl Table {
         self.read().pods.get(id).cloned()
     }
 
+    /// All containers, ordered by their pods' IDs and in a pod by their creation.
+    pub fn containers(&self) -> Vec<Arc<ContainerView>> {
+        let views = self.read();
+        let mut containers = Vec::with_capacity(views.containers.len());
+        containers.extend(
+            views
+                .pods
+                .values()
+                .flat_map(|pod| pod.containers.iter().cloned()),
+        );
+        containers
+    }
+
     /// One container.
     pub fn container(&self, id: &Id) -> Option<Arc<ContainerView>> {
         self.read().containers.get(id).cloned()
@@ -49,7 +62,7 @@ impl Table {
     }
 
     /// Replaces the view of a pod and of its containers, and tells what that says of them.
-    pub(super) fn publish(&self, pod: Arc<PodView>) {
+    pub(crate) fn publish(&self, pod: Arc<PodView>) {
         let mut views = self.views.write().unwrap_or_else(PoisonError::into_inner);
         let before = views.pods.get(&pod.id).cloned();
         let happened = events::between(before.as_deref(), &pod);

@@ -5,6 +5,7 @@ use std::{net::IpAddr, path::PathBuf, sync::Arc};
 use crate::{
     container::view::ContainerView,
     id::Id,
+    kept::Kept,
     pod::{limits::PodResources, spec::PodSpec},
 };
 
@@ -33,6 +34,8 @@ pub struct PodView {
     pub resources: PodResources,
     /// Its containers, in the order of their creation.
     pub containers: Vec<Arc<ContainerView>>,
+    /// Its entry in lists, as far as that never changes: made by who lists first, and the same in all its views.
+    pub entry: Kept,
 }
 
 /// The two states callers know of.

@@ -1,5 +1,7 @@
 //! The kernel's interfaces: the only place for `unsafe` code.
 
+#[cfg(test)]
+pub(crate) mod allocations;
 pub mod aside;
 pub mod cgroup;
 mod child;

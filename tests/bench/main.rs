@@ -5,6 +5,8 @@
 //! is what `contrib/bench` calls. With `--endpoint [NAME=]unix:///…`, given once or more, it measures what listens
 //! there; the image must be on the node.
 //!
+//! With `--listed N` it measures lists of a daemon that knows N pods of one container, none of which runs.
+//!
 //! All endpoints are measured in each round, in turn, each second round in the other order: what the machine does
 //! meanwhile hits them alike, and a ratio means something where a time alone does not.
 
@@ -13,6 +15,7 @@ mod daemons;
 mod figures;
 mod images;
 mod life;
+mod listed;
 mod plot;
 mod pull;
 mod reads;
@@ -66,6 +69,9 @@ struct Options {
     /// Parent cgroup of the pods, for endpoints that were given.
     #[arg(long, default_value = "")]
     cgroup_parent: String,
+    /// Measure lists of so many pods of one container, which do not run, instead; of corten alone.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    listed: Option<u32>,
     /// Leave out pods with a network of their own.
     #[arg(long)]
     host_network_only: bool,
@@ -90,7 +96,9 @@ async fn main() -> Outcome<()> {
         return Ok(std::fs::write(plot, drawn(&options.draw)?)?);
     }
     let mut figures = Figures::default();
-    if options.endpoint.is_empty() {
+    if let Some(count) = options.listed {
+        listed::measure(count, options.calls, &mut figures).await?;
+    } else if options.endpoint.is_empty() {
         let pair = daemons::Pair::start().await?;
         options.pull = Some(pair.images.layered());
         options.image = pair.images.sleeper();

@@ -10,6 +10,7 @@ use crate::{
     container::view::{ContainerState, ContainerView, User},
     cri::api,
     id::Id,
+    kept::Kept,
     pod::{
         limits::PodResources,
         view::{PodView, PodViewState},
@@ -45,6 +46,7 @@ pub(crate) fn pod_view(n: u8) -> PodView {
         step: None,
         resources: PodResources::default(),
         containers: vec![],
+        entry: Kept::default(),
     }
 }
 
@@ -97,6 +99,7 @@ pub(crate) fn container_view(n: u8, pod_id: &Id) -> ContainerView {
         runtime_spec: None,
         monitor: None,
         step: None,
+        entry: Kept::default(),
     }
 }
 

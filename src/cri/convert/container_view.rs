@@ -6,7 +6,10 @@ use serde_json::json;
 
 use super::{image, mount, resources, signal};
 use crate::{
-    container::view::{ContainerState, ContainerView},
+    container::{
+        spec::ContainerSpec,
+        view::{ContainerState, ContainerView},
+    },
     cri::api,
 };
 
@@ -121,12 +124,18 @@ pub(super) fn metadata(container: &ContainerView) -> api::ContainerMetadata {
 }
 
 /// The image as the user knows it: the kubelet creates containers by image ID and shows people this name.
-fn image_spec(container: &ContainerView) -> api::ImageSpec {
-    let mut spec = image::to_api(&container.spec.image);
-    if !spec.user_specified_image.is_empty() {
-        spec.image.clone_from(&spec.user_specified_image);
+pub(in crate::cri) fn shown_image(spec: &ContainerSpec) -> &str {
+    match spec.image.user_specified.as_str() {
+        "" => &spec.image.image,
+        name => name,
     }
-    spec
+}
+
+fn image_spec(container: &ContainerView) -> api::ImageSpec {
+    api::ImageSpec {
+        image: shown_image(&container.spec).to_owned(),
+        ..image::to_api(&container.spec.image)
+    }
 }
 
 /// What `crictl inspect` shows beyond the status: one JSON object under `info`.

@@ -6,7 +6,7 @@ use super::{
     error::{At, FieldError},
     number,
 };
-use crate::{container::view::ContainerView, cri::api, pod::view::PodView};
+use crate::{container::view::ContainerView, cri::api, id::Id, pod::view::PodView};
 
 /// Which sandboxes a list is to have.
 #[derive(Debug, Default)]
@@ -38,6 +38,11 @@ impl PodFilter {
             state: None,
             labels: filter.label_selector,
         }
+    }
+
+    /// The one sandbox that can pass, where the filter names it in full.
+    pub fn whole_id(&self) -> Option<Id> {
+        Id::parse(&self.id).ok()
     }
 
     /// Whether a sandbox passes.
@@ -83,6 +88,16 @@ impl ContainerFilter {
             state: None,
             labels: filter.label_selector,
         }
+    }
+
+    /// The one container that can pass, where the filter names it in full.
+    pub fn whole_id(&self) -> Option<Id> {
+        Id::parse(&self.id).ok()
+    }
+
+    /// The one sandbox whose containers can pass, where the filter names it in full.
+    pub fn whole_pod_id(&self) -> Option<Id> {
+        Id::parse(&self.pod_id).ok()
     }
 
     /// Whether a container passes.

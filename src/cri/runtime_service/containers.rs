@@ -114,19 +114,16 @@ pub(super) fn list<B: Backend>(
     backend: &B,
     request: api::ListContainersRequest,
 ) -> Outcome<api::ListContainersResponse> {
-    Ok(api::ListContainersResponse {
-        containers: matching(backend, request.filter)?
-            .map(|container| container_view::item(&container))
-            .collect(),
-    })
+    matching(backend, request.filter).map(api::ListContainersResponse::of)
 }
 
 pub(super) fn stream<B: Backend>(
     backend: &B,
     request: api::StreamContainersRequest,
 ) -> Outcome<Chunks<api::StreamContainersResponse>> {
-    let containers =
-        matching(backend, request.filter)?.map(|container| container_view::item(&container));
+    let containers = matching(backend, request.filter)?
+        .into_iter()
+        .map(|container| container_view::item(&container));
     Ok(chunks(containers, |containers| {
         api::StreamContainersResponse { containers }
     }))
@@ -136,12 +133,20 @@ pub(super) fn stream<B: Backend>(
 fn matching<B: Backend>(
     backend: &B,
     filter: Option<api::ContainerFilter>,
-) -> Outcome<impl Iterator<Item = Arc<ContainerView>> + Send + use<B>> {
+) -> Outcome<Vec<Arc<ContainerView>>> {
     let filter = ContainerFilter::new(filter)?;
-    let mut containers = backend.containers();
+    // Who asks by a whole ID pays for no others.
+    let mut containers = match (filter.whole_id(), filter.whole_pod_id()) {
+        (Some(id), _) => backend.container(&id).into_iter().collect(),
+        (None, Some(pod)) => match backend.pod(&pod) {
+            Some(pod) => pod.containers.clone(),
+            None => Vec::new(),
+        },
+        (None, None) => backend.containers(),
+    };
     containers.retain(|container| filter.matches(container));
     containers.sort_by_key(|container| std::cmp::Reverse(container.created_at));
-    Ok(containers.into_iter())
+    Ok(containers)
 }
 
 /// A time given in seconds. More than a year is a year: some callers send the largest number for "long".

@@ -80,18 +80,16 @@ pub(super) fn list<B: Backend>(
     backend: &B,
     request: api::ListPodSandboxRequest,
 ) -> Outcome<api::ListPodSandboxResponse> {
-    Ok(api::ListPodSandboxResponse {
-        items: matching(backend, request.filter)?
-            .map(|pod| pod_view::item(&pod))
-            .collect(),
-    })
+    matching(backend, request.filter).map(api::ListPodSandboxResponse::of)
 }
 
 pub(super) fn stream<B: Backend>(
     backend: &B,
     request: api::StreamPodSandboxesRequest,
 ) -> Outcome<Chunks<api::StreamPodSandboxesResponse>> {
-    let pods = matching(backend, request.filter)?.map(|pod| pod_view::item(&pod));
+    let pods = matching(backend, request.filter)?
+        .into_iter()
+        .map(|pod| pod_view::item(&pod));
     Ok(chunks(pods, |pod_sandboxes| {
         api::StreamPodSandboxesResponse { pod_sandboxes }
     }))
@@ -101,10 +99,14 @@ pub(super) fn stream<B: Backend>(
 fn matching<B: Backend>(
     backend: &B,
     filter: Option<api::PodSandboxFilter>,
-) -> Outcome<impl Iterator<Item = Arc<PodView>> + Send + use<B>> {
+) -> Outcome<Vec<Arc<PodView>>> {
     let filter = PodFilter::new(filter)?;
-    let mut pods = backend.pods();
+    // Who asks by a whole ID pays for no others.
+    let mut pods = match filter.whole_id() {
+        Some(id) => backend.pod(&id).into_iter().collect(),
+        None => backend.pods(),
+    };
     pods.retain(|pod| filter.matches(pod));
     pods.sort_by_key(|pod| std::cmp::Reverse(pod.created_at));
-    Ok(pods.into_iter())
+    Ok(pods)
 }

@@ -26,6 +26,7 @@ use crate::{
     id::Id,
     network::cni::result::IpPrefix,
     pod::{
+        Table,
         limits::PodResources,
         spec::PodSpec,
         view::{PodView, PodViewState},
@@ -43,6 +44,8 @@ pub(super) struct Fake {
     /// Pulls and pods that may go on; tests that want them to wait take the permits away.
     pub(super) gate: Semaphore,
     pub(super) events: Events,
+    /// Where there is one, what is read comes from here.
+    pub(super) table: Option<Table>,
 }
 
 #[derive(Default)]
@@ -60,6 +63,7 @@ impl Default for Fake {
             state: Mutex::default(),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
             events: Events::default(),
+            table: None,
         }
     }
 }
@@ -103,12 +107,38 @@ impl Fake {
 
 impl Backend for Fake {
     fn pods(&self) -> Vec<Arc<PodView>> {
+        if let Some(table) = &self.table {
+            return table.pods();
+        }
         let state = self.state();
         state
             .pods
             .values()
             .map(|pod| Self::with_containers(&state, pod))
             .collect()
+    }
+
+    fn pod(&self, id: &Id) -> Option<Arc<PodView>> {
+        match &self.table {
+            Some(table) => table.pod(id),
+            None => self.pods().into_iter().find(|pod| pod.id == *id),
+        }
+    }
+
+    fn containers(&self) -> Vec<Arc<ContainerView>> {
+        match &self.table {
+            Some(table) => table.containers(),
+            None => (self.pods().iter())
+                .flat_map(|pod| pod.containers.iter().cloned())
+                .collect(),
+        }
+    }
+
+    fn container(&self, id: &Id) -> Option<Arc<ContainerView>> {
+        match &self.table {
+            Some(table) => table.container(id),
+            None => (self.containers().into_iter()).find(|container| container.id == *id),
+        }
     }
 
     async fn run_pod(&self, spec: PodSpec) -> Outcome<Id> {

@@ -10,6 +10,7 @@ mod life;
 mod node;
 mod pods;
 mod protocol;
+mod scale;
 mod stats;
 
 use std::{sync::Arc, sync::Mutex, time::Duration};

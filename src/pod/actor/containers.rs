@@ -23,6 +23,7 @@ use crate::{
         stop, update,
     },
     id::Id,
+    kept::Kept,
     pod::{
         earlier,
         msg::{ContainerOp, ContainerOutcome, ContainerResult, ContainerWaiter, Msg},
@@ -447,6 +448,7 @@ impl Actor {
         };
         slot.monitor = Some(made.monitor.clone());
         slot.record = made.record;
+        slot.entry = Kept::default();
         self.watch(id, made.monitor);
         self.step_state(id, Event::CreateDone { pid: made.pid });
         let Some(slot) = self.containers.get_mut(id) else {
