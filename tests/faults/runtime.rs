@@ -196,6 +196,8 @@ async fn a_runtime_that_comes_back_late_is_waited_for_by_who_asks_again() {
         }
         let again = async {
             front.called("start", 1).await;
+            // What runs already is not started again, and says so: the last one is to ask before.
+            tokio::time::sleep(5 * hasty).await;
             front.clear("start");
         };
         let (started, ()) = tokio::join!(node.start_container(&made), again);
