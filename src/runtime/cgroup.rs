@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::OnceLock,
     time::{Duration, Instant},
@@ -23,7 +24,11 @@ use crate::{
     },
 };
 
-use super::{entry::Entry, error::Failure};
+use super::{
+    entry::Entry,
+    error::Failure,
+    limits::{self, Setting},
+};
 
 /// Where hierarchies are mounted.
 pub(super) const MOUNT: &str = "/sys/fs/cgroup";
@@ -94,8 +99,7 @@ impl Group {
     /// Its directories, one for each hierarchy that has it.
     pub(super) fn directories(&self) -> io::Result<Vec<PathBuf>> {
         let below = self.below();
-        let Roots { v1, unified } = roots()?;
-        let all = v1.iter().chain(unified).map(|root| root.join(below));
+        let all = roots()?.points().map(|root| root.join(below));
         Ok(all.filter(|dir| dir.is_dir()).collect())
     }
 
@@ -104,11 +108,10 @@ impl Group {
         let below = self.below();
         let Roots { v1, unified } = roots()?;
         for root in v1 {
-            fs::create_dir_all(root.join(below))?;
-            for file in ["cpuset.cpus", "cpuset.mems"] {
-                if root.join(file).exists() {
-                    inherit(root, below, file)?;
-                }
+            fs::create_dir_all(root.point.join(below))?;
+            if root.has("cpuset") {
+                inherit(&root.point, below, "cpuset.cpus")?;
+                inherit(&root.point, below, "cpuset.mems")?;
             }
         }
         let Some(root) = unified else {
@@ -125,9 +128,9 @@ impl Group {
         let below = self.below();
         let mut made = Vec::new();
         for root in &roots()?.v1 {
-            let dir = root.join(below);
+            let dir = root.point.join(below);
             fs::create_dir_all(&dir)?;
-            made.push((root.clone(), dir));
+            made.push((root.point.clone(), dir));
         }
         Ok(made)
     }
@@ -143,6 +146,11 @@ impl Group {
     pub(super) fn limit_at_first(&self, resources: &LinuxResources) -> Result<(), Failure> {
         let mut resources = resources.clone();
         resources.set_pids(None);
+        if !is_unified()
+            && let Some(settings) = limits::at_first(&resources)?
+        {
+            return settings.iter().try_for_each(|setting| self.set(setting));
+        }
         let options = ControllerOpt {
             resources: &resources,
             disable_oom_killer: false,
@@ -151,6 +159,26 @@ impl Group {
         };
         let applied = self.manager()?.apply(&options);
         applied.map_err(|e| Failure::Cgroup(whole(&e)))
+    }
+
+    fn set(&self, setting: &Setting) -> Result<(), Failure> {
+        let Setting {
+            controller,
+            file,
+            value,
+        } = setting;
+        let failed = || Failure::step(format!("writing {value:?} to {file} of the cgroup"));
+        let all = roots().map_err(failed())?;
+        let root = all.v1.iter().find(|root| root.has(controller));
+        let root = root.ok_or_else(|| {
+            Failure::Cgroup(format!("the kernel has no cgroup controller {controller}"))
+        })?;
+        let file = root.point.join(self.below()).join(file);
+        let mut open = fs::OpenOptions::new();
+        let opened = open.write(true).open(file);
+        opened
+            .and_then(|mut file| file.write_all(value.as_bytes()))
+            .map_err(failed())
     }
 
     /// Sets the limit of their number, once the first is there.
@@ -315,7 +343,7 @@ impl Group {
     pub(super) fn remove(&self) -> Result<(), Failure> {
         let until = Instant::now() + DEATH;
         loop {
-            match cgroup::remove(&self.0) {
+            match roots().and_then(|roots| cgroup::remove_from(roots, &self.0)) {
                 // The last to leave is gone a moment later.
                 Err(e) if e.raw_os_error() == Some(libc::EBUSY) && Instant::now() < until => {
                     std::thread::sleep(LOOK);

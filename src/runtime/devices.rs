@@ -1,4 +1,4 @@
-//! Which devices a container may use, as cgroup v2 has it.
+//! Which devices a container may use.
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
@@ -17,6 +17,19 @@ const ALWAYS: [(u32, Option<u32>); 8] = [
     (5, Some(2)),
     (136, None),
 ];
+
+/// The same for cgroup v1, where runc lets every container use one more: the one that network tunnels are made with.
+pub(super) fn rules_v1(asked: &[LinuxDeviceCgroup]) -> Result<Vec<Rule>, Failure> {
+    let mut all = rules(asked)?;
+    all.push(Rule {
+        verdict: Verdict::Allow,
+        kind: Some(Kind::Character),
+        major: Some(10),
+        minor: Some(200),
+        access: access::ALL,
+    });
+    Ok(all)
+}
 
 /// The rules of a specification, and what every container may do.
 pub(super) fn rules(asked: &[LinuxDeviceCgroup]) -> Result<Vec<Rule>, Failure> {

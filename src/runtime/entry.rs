@@ -13,7 +13,7 @@ use std::{
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::sys::cgroup::Roots;
+use crate::sys::cgroup::{RootV1, Roots};
 
 /// A cgroup in every hierarchy that is there, opened before anything is entered that may hide it.
 #[derive(Debug)]
@@ -26,8 +26,8 @@ pub(super) struct Entry {
 impl Entry {
     /// Of a cgroup, named relative to the hierarchies' roots, which is there.
     pub(super) fn open(roots: &Roots, below: &Path) -> io::Result<Self> {
-        let tasks = |root: &PathBuf| {
-            let tasks = root.join(below).join("tasks");
+        let tasks = |root: &RootV1| {
+            let tasks = root.point.join(below).join("tasks");
             File::options().write(true).open(tasks)
         };
         let directory = |root: &PathBuf| {

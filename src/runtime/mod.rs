@@ -22,6 +22,7 @@ mod freeze;
 mod inside;
 mod kill;
 mod launch;
+mod limits;
 mod lookup;
 mod mounts;
 mod options;

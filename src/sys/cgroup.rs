@@ -45,13 +45,37 @@ pub fn hierarchies() -> io::Result<Vec<PathBuf>> {
     Ok(mounts()?.into_iter().map(|mount| mount.point).collect())
 }
 
-/// Mount points of the hierarchies, by their version.
+/// The hierarchies, by their version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roots {
     /// Those of cgroup v1, named ones too.
-    pub v1: Vec<PathBuf>,
-    /// That of v2, alone or beside them.
+    pub v1: Vec<RootV1>,
+    /// Mount point of that of v2, alone or beside them.
     pub unified: Option<PathBuf>,
+}
+
+/// A hierarchy of cgroup v1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootV1 {
+    /// Where it is mounted.
+    pub point: PathBuf,
+    /// Its controllers, among other options of its mount.
+    pub controllers: Vec<String>,
+}
+
+impl RootV1 {
+    /// Whether a controller is in it.
+    pub fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|name| name == controller)
+    }
+}
+
+impl Roots {
+    /// All mount points.
+    pub fn points(&self) -> impl Iterator<Item = &Path> {
+        let v1 = self.v1.iter().map(|root| root.point.as_path());
+        v1.chain(self.unified.as_deref())
+    }
 }
 
 /// Where all hierarchies are.
@@ -60,8 +84,11 @@ pub fn roots() -> io::Result<Roots> {
     for mount in mounts()? {
         if mount.is_unified() {
             roots.unified.get_or_insert(mount.point);
-        } else if !roots.v1.contains(&mount.point) {
-            roots.v1.push(mount.point);
+        } else if roots.v1.iter().all(|root| root.point != mount.point) {
+            roots.v1.push(RootV1 {
+                point: mount.point,
+                controllers: mount.controllers,
+            });
         }
     }
     Ok(roots)
@@ -171,9 +198,14 @@ fn with_controller(
 /// Removes a cgroup, named relative to the hierarchies' roots, and what is below it, from all
 /// hierarchies. One that is not there is no error; one with a process in it is.
 pub fn remove(relative: &Path) -> io::Result<()> {
+    remove_from(&roots()?, relative)
+}
+
+/// The same from hierarchies that are known.
+pub fn remove_from(roots: &Roots, relative: &Path) -> io::Result<()> {
     let relative = plain(relative)?;
     let mut result = Ok(());
-    for root in hierarchies()? {
+    for root in roots.points() {
         let removed = remove_tree(&root.join(relative));
         if result.is_ok() {
             result = removed;
