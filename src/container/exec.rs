@@ -201,7 +201,7 @@ fn own_way(
     }
     let mut run = spec::entry(&live.id, spec, process.clone(), &services.node, streams)?;
     run.cgroups = membership::between(about.pid, live.monitor.pid())?;
-    if membership::is_frozen(&run.cgroups) {
+    if membership::is_frozen(&run.cgroups)? {
         return Err(NotOwn::Paused);
     }
     let seccomp = spec

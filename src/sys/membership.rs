@@ -11,27 +11,42 @@ use super::cgroup::{Mount, mounts};
 
 /// Directories of the cgroups that a process has to join to be where `pid` is, when it starts where `from` is.
 pub fn between(from: i32, pid: i32) -> io::Result<Vec<PathBuf>> {
+    let read = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cgroup"));
+    let not_there = || io::Error::new(io::ErrorKind::NotFound, "a hierarchy is not mounted");
+    differing(&read(from)?, &read(pid)?, known_mounts()?).ok_or_else(not_there)
+}
+
+/// Whether one of these cgroups is frozen: whatever joins it does not go on.
+pub fn is_frozen(dirs: &[PathBuf]) -> io::Result<bool> {
+    Ok(frozen(dirs, known_mounts()?))
+}
+
+/// The hierarchies; they stay where they are.
+fn known_mounts() -> io::Result<&'static [Mount]> {
     static MOUNTS: OnceLock<Vec<Mount>> = OnceLock::new();
-    let mounts = match MOUNTS.get() {
+    Ok(match MOUNTS.get() {
         Some(mounts) => mounts,
         None => {
             let found = mounts()?;
             MOUNTS.get_or_init(|| found)
         }
-    };
-    let read = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cgroup"));
-    let not_there = || io::Error::new(io::ErrorKind::NotFound, "a hierarchy is not mounted");
-    differing(&read(from)?, &read(pid)?, mounts).ok_or_else(not_there)
+    })
 }
 
-/// Whether one of these cgroups is frozen: whatever joins it does not go on.
-pub fn is_frozen(dirs: &[PathBuf]) -> bool {
+/// The same with these hierarchies. A dozen of version 1 have directories of a container, and one of them freezes.
+fn frozen(dirs: &[PathBuf], mounts: &[Mount]) -> bool {
     let says = |file: PathBuf, words: &[&str]| {
         fs::read_to_string(file).is_ok_and(|text| words.contains(&text.trim()))
     };
     dirs.iter().any(|dir| {
-        says(dir.join("freezer.state"), &["FROZEN", "FREEZING"])
-            || says(dir.join("cgroup.freeze"), &["1"])
+        let above = mounts.iter().filter(|mount| dir.starts_with(&mount.point));
+        match above.max_by_key(|mount| mount.point.as_os_str().len()) {
+            Some(mount) if mount.is_unified() => says(dir.join("cgroup.freeze"), &["1"]),
+            Some(mount) if is(mount, "freezer") => {
+                says(dir.join("freezer.state"), &["FROZEN", "FREEZING"])
+            }
+            _ => false,
+        }
     })
 }
 
@@ -111,16 +126,40 @@ mod tests {
     }
 
     #[test]
-    fn frozen_cgroups_are_told() {
+    fn frozen_cgroups_are_told_by_the_hierarchies_that_freeze() {
         let dir = tempfile::tempdir().unwrap();
-        let dirs = [dir.path().to_owned()];
-        assert!(!is_frozen(&dirs));
-        fs::write(dir.path().join("freezer.state"), "THAWED\n").unwrap();
-        assert!(!is_frozen(&dirs));
-        fs::write(dir.path().join("freezer.state"), "FROZEN\n").unwrap();
-        assert!(is_frozen(&dirs));
-        fs::remove_file(dir.path().join("freezer.state")).unwrap();
-        fs::write(dir.path().join("cgroup.freeze"), "1\n").unwrap();
-        assert!(is_frozen(&dirs));
+        let below = |name: &str| dir.path().join(name).join("pod/c");
+        let text = format!(
+            "30 20 0:26 / {0}/cpu rw - cgroup cgroup rw,cpu\n31 20 0:27 / {0}/freezer rw - cgroup cgroup rw,freezer\n\
+             33 20 0:29 / {0}/unified rw - cgroup2 cgroup2 rw\n",
+            dir.path().display()
+        );
+        let mounts: Vec<_> = mounts_from(&text).collect();
+        assert_eq!(mounts.len(), 3);
+        let dirs = ["cpu", "freezer", "unified", "elsewhere"].map(below);
+        let frozen = || frozen(&dirs, &mounts);
+        for dir in &dirs {
+            fs::create_dir_all(dir).unwrap();
+        }
+        assert!(!frozen());
+        // What others have by these names says nothing, and is not looked for.
+        for name in ["cpu", "elsewhere"] {
+            fs::write(below(name).join("freezer.state"), "FROZEN\n").unwrap();
+            fs::write(below(name).join("cgroup.freeze"), "1\n").unwrap();
+        }
+        assert!(!frozen());
+        for (state, is) in [
+            ("THAWED\n", false),
+            ("FREEZING\n", true),
+            ("FROZEN\n", true),
+        ] {
+            fs::write(below("freezer").join("freezer.state"), state).unwrap();
+            assert_eq!(frozen(), is, "{state}");
+        }
+        fs::remove_file(below("freezer").join("freezer.state")).unwrap();
+        for (state, is) in [("0\n", false), ("1\n", true)] {
+            fs::write(below("unified").join("cgroup.freeze"), state).unwrap();
+            assert_eq!(frozen(), is, "{state}");
+        }
     }
 }
