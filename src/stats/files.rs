@@ -93,16 +93,28 @@ impl Roots {
         if relative.as_os_str().is_empty() {
             return None;
         }
-        let group = Group {
-            roots: self,
-            relative,
-        };
+        let group = self.group(relative)?;
         let usage = match self.version {
             Version::V1(_) => v1::read(&group, detail, &self.page_sizes),
             Version::V2(_) => v2::read(&group, detail, &self.page_sizes),
             Version::None => return None,
         };
         (usage.cpu.is_some() || usage.memory.is_some()).then_some(usage)
+    }
+
+    /// The cgroup as it is now; `None` when it is not there.
+    fn group<'a>(&'a self, relative: &'a Path) -> Option<Group<'a>> {
+        let dir = match &self.version {
+            // Whatever has no memory counted may have its processors'.
+            Version::V1(roots) => roots.get(MOST).and_then(|root| dir_at(root, relative)),
+            Version::V2(root) => Some(dir_at(root, relative)?),
+            Version::None => return None,
+        };
+        Some(Group {
+            roots: self,
+            relative,
+            dir,
+        })
     }
 
     /// The processes of a cgroup without its children, by their numbers.
@@ -117,7 +129,8 @@ impl Roots {
         let Some(root) = root else {
             return Vec::new();
         };
-        let text = read_at(root, &relative.join("cgroup.procs"), PROCS_MAX).unwrap_or_default();
+        let file = relative.join("cgroup.procs");
+        let text = read_at(root, &file, PROCS_MAX, Shown::InParts).unwrap_or_default();
         text.split(|byte| *byte == b'\n')
             .filter_map(|line| std::str::from_utf8(line).ok()?.parse().ok())
             .filter(|pid| *pid > 0)
@@ -125,20 +138,26 @@ impl Roots {
     }
 }
 
-/// One cgroup.
+/// The controller of version 1 that has most of the files.
+const MOST: &str = "memory";
+
+/// One cgroup, for one reading. The directory that has most of its files is open meanwhile: the path leads there once, and
+/// what is read in it is of one cgroup, even should another take its place.
 struct Group<'a> {
     roots: &'a Roots,
     relative: &'a Path,
+    dir: Option<OwnedFd>,
 }
 
 impl Files for Group<'_> {
     fn read(&self, controller: &str, name: &str) -> Option<Vec<u8>> {
-        let root = match &self.roots.version {
-            Version::V1(roots) => roots.get(controller)?,
-            Version::V2(root) => root,
-            Version::None => return None,
-        };
-        read_at(root, &self.relative.join(name), FILE_MAX)
+        match &self.roots.version {
+            Version::V1(roots) if controller != MOST => {
+                let path = self.relative.join(name);
+                read_at(roots.get(controller)?, &path, FILE_MAX, Shown::AtOnce)
+            }
+            _ => read_at(self.dir.as_ref()?, Path::new(name), FILE_MAX, Shown::AtOnce),
+        }
     }
 }
 
@@ -147,16 +166,32 @@ fn open_dir(path: &Path) -> std::io::Result<OwnedFd> {
     Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
 }
 
+fn dir_at(root: &OwnedFd, path: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    rustix::fs::openat(root, path, flags, Mode::empty()).ok()
+}
+
+/// How the kernel shows what is in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// All of it, as far as there is room: where some is left, it has ended.
+    AtOnce,
+    /// Entry by entry: only nothing is the end.
+    InParts,
+}
+
 /// The first `max` bytes of a file.
-fn read_at(root: &OwnedFd, path: &Path, max: usize) -> Option<Vec<u8>> {
+fn read_at(root: &OwnedFd, path: &Path, max: usize, shown: Shown) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::openat(root, path, flags, Mode::empty()).ok()?;
     let mut text = Vec::with_capacity(4096);
     while text.len() < max {
-        let room = (max - text.len()).min(4096);
-        text.reserve(room);
+        let wanted = (max - text.len()).min(4096);
+        text.reserve(wanted);
+        let room = text.capacity() - text.len();
         match rustix::io::read(&file, rustix::buffer::spare_capacity(&mut text)) {
             Ok(0) => break,
+            Ok(count) if count < room && shown == Shown::AtOnce => break,
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(_) => return None,
         }
@@ -236,8 +271,58 @@ pub(super) mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("long"), vec![b'1'; 100_000]).unwrap();
         let root = open_dir(dir.path()).unwrap();
-        let read = read_at(&root, Path::new("long"), 10_000).unwrap();
-        assert!((10_000..20_000).contains(&read.len()), "{}", read.len());
-        assert_eq!(read_at(&root, Path::new("none"), 10), None);
+        for shown in [Shown::AtOnce, Shown::InParts] {
+            let read = |name: &str, max| read_at(&root, Path::new(name), max, shown);
+            let length = read("long", 10_000).unwrap().len();
+            assert!((10_000..20_000).contains(&length), "{length}");
+            assert_eq!(read("long", 200_000).unwrap().len(), 100_000);
+            assert_eq!(read("none", 10), None);
+        }
+    }
+
+    #[test]
+    fn one_reading_is_of_one_cgroup() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("pod/c");
+        let make = |memory: &str| {
+            fs::create_dir_all(&place).unwrap();
+            fs::write(place.join("memory.current"), memory).unwrap();
+            fs::write(place.join("pids.current"), "1").unwrap();
+        };
+        make("1");
+        let roots = Roots {
+            version: Version::V2(open_dir(dir.path()).unwrap()),
+            page_sizes: Vec::new(),
+        };
+        let relative = Path::new("pod/c");
+        let group = roots.group(relative).unwrap();
+        assert_eq!(group.number("", "pids.current"), Some(1));
+        // Another takes its place between two files.
+        fs::rename(&place, dir.path().join("pod/gone")).unwrap();
+        assert!(roots.group(relative).is_none());
+        make("2");
+        assert_eq!(group.number("", "memory.current"), Some(1));
+        let memory = |usage: Option<Usage>| usage.unwrap().memory.unwrap().usage;
+        assert_eq!(memory(roots.usage(relative, Detail::Stats)), 2);
+        // A link in its place is not followed.
+        fs::remove_dir_all(&place).unwrap();
+        std::os::unix::fs::symlink("gone", &place).unwrap();
+        assert!(roots.group(relative).is_none());
+    }
+
+    #[test]
+    fn processors_are_read_where_memory_is_not_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("cpuacct/c")).unwrap();
+        fs::create_dir_all(dir.path().join("memory")).unwrap();
+        fs::write(dir.path().join("cpuacct/c/cpuacct.usage"), "7").unwrap();
+        let open = |name: &str| (name.to_owned(), open_dir(&dir.path().join(name)).unwrap());
+        let roots = Roots {
+            version: Version::V1([open("cpuacct"), open("memory")].into()),
+            page_sizes: Vec::new(),
+        };
+        let usage = roots.usage(Path::new("c"), Detail::Stats).unwrap();
+        assert_eq!(usage.cpu.unwrap().total_ns, 7);
+        assert!(usage.memory.is_none());
     }
 }
