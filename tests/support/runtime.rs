@@ -23,7 +23,7 @@ pub(crate) fn runtime_behind(scratch: &Scratch, name: &str, does: &str) -> PathB
     let path = "PATH=$PATH:/usr/sbin:/usr/bin";
     scratch.program(
         name,
-        &format!("#!/bin/sh\n{does}\n{path} exec '{program}' \"$@\"\n"),
+        format!("#!/bin/sh\n{does}\n{path} exec '{program}' \"$@\"\n"),
     )
 }
 
