@@ -349,14 +349,20 @@ async fn an_attached_client_that_does_not_read_is_let_go_and_told() {
             let keep = other.seen[STDOUT].len().saturating_sub(64);
             other.seen[STDOUT].drain(..keep);
         }
-        until("the container is done", async || {
-            node.exec(&id, &["ps"]).await.contains("sleep 1000000")
-        })
-        .await;
+        asleep(node, &id).await;
         slow.finish().await;
         let status = slow.outcome();
         let message = status["message"].as_str().unwrap();
         assert!(message.contains("too slowly"), "{message}");
+    })
+    .await;
+}
+
+/// Waits until the shell that a container began with has come to its end and is `sleep`. Its command line has that word from
+/// the first.
+async fn asleep(node: &Node, id: &str) {
+    until("the container's shell is done", async || {
+        node.exec(id, &["cat", "/proc/1/comm"]).await == "sleep"
     })
     .await;
 }
@@ -384,10 +390,7 @@ async fn ports_are_reached_over_both_families() {
                       httpd -p 127.0.0.1:8080 -h /tmp; httpd -p '[::1]:8081' -h /tmp/six; \
                       exec sleep 1000000";
         let id = node.launch(&pod, &config, &shell("main", script)).await;
-        until("the servers answer", async || {
-            node.exec(&id, &["ps"]).await.contains("sleep 1000000")
-        })
-        .await;
+        asleep(node, &id).await;
         let (said, error) = page(node, &pod, 8080).await;
         assert!(said.ends_with("\nfour\n"), "{said:?} {error:?}");
         assert_eq!(error, "");
