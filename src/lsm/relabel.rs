@@ -19,8 +19,8 @@ use rustix::{
 
 use crate::sys::rooted::{self, RootedError, fd_path};
 
-/// Where the kernel keeps the label of a file.
-const ATTRIBUTE: &str = "security.selinux";
+/// Extended attribute where the kernel keeps the label of a file.
+pub(crate) const ATTRIBUTE: &str = "security.selinux";
 /// Most files of one volume.
 const FILES_MAX: u64 = 16 << 20;
 /// Places whose label is the system's, with which it would not work any more.

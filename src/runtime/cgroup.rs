@@ -123,16 +123,13 @@ impl Group {
         hand_down(root, below)
     }
 
-    /// Makes its directories in the hierarchies of cgroup v1. Gives each with the hierarchy's root.
-    pub(super) fn make_v1(&self) -> io::Result<Vec<(PathBuf, PathBuf)>> {
+    /// Its directories in the hierarchies of cgroup v1, each with the hierarchy's root.
+    pub(super) fn directories_v1(
+        &self,
+    ) -> io::Result<impl Iterator<Item = (&'static Path, PathBuf)>> {
         let below = self.below();
-        let mut made = Vec::new();
-        for root in &roots()?.v1 {
-            let dir = root.point.join(below);
-            fs::create_dir_all(&dir)?;
-            made.push((root.point.clone(), dir));
-        }
-        Ok(made)
+        let all = roots()?.v1.iter();
+        Ok(all.map(move |root| (root.point.as_path(), root.point.join(below))))
     }
 
     /// What it takes to be in it from the first moment on.
@@ -151,8 +148,13 @@ impl Group {
         {
             return settings.iter().try_for_each(|setting| self.set(setting));
         }
+        self.apply(&resources)
+    }
+
+    /// By libcgroups.
+    fn apply(&self, resources: &LinuxResources) -> Result<(), Failure> {
         let options = ControllerOpt {
-            resources: &resources,
+            resources,
             disable_oom_killer: false,
             oom_score_adj: None,
             freezer_state: None,
@@ -198,20 +200,14 @@ impl Group {
 
     /// Sets limits.
     pub(super) fn limit(&self, resources: &LinuxResources) -> Result<(), Failure> {
-        let options = ControllerOpt {
-            resources,
-            disable_oom_killer: false,
-            oom_score_adj: None,
-            freezer_state: None,
-        };
         self.check_usage(resources)?;
         let console = is_unified() || self.has_console();
-        let applied = self.manager()?.apply(&options);
+        let applied = self.apply(resources);
         if !console {
             self.deny_console()
                 .map_err(Failure::step("limiting the use of devices"))?;
         }
-        applied.map_err(|e| Failure::Cgroup(whole(&e)))
+        applied
     }
 
     /// On v2 the kernel would kill until a limit fits.
@@ -396,10 +392,7 @@ fn hand_down(root: &Path, below: &Path) -> io::Result<()> {
             }
         }
         dir.push(part);
-        match fs::create_dir(&dir) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-            _ => {}
-        }
+        cgroup::make_one(&dir)?;
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ use rustix::{
 
 use crate::{
     id_map::{IdMapping, UserMappings},
+    lsm::relabel,
     sys::{
         mount::{self, Attributes, Change, Depth, MountPropagationFlags, Param},
         rooted::{self, RootedError},
@@ -45,9 +46,6 @@ const IN_PROC: [&str; 10] = [
     "/proc/sys/kernel/ns_last_pid",
     "/proc/sys/crypto/fips_enabled",
 ];
-
-/// Extended attribute with a file's SELinux label.
-const SELINUX: &str = "security.selinux";
 
 /// A mount that is ready to be put in place.
 #[derive(Debug)]
@@ -234,7 +232,7 @@ fn own_users(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> io::Result<Own
 fn hierarchies(group: &Group, options: Options) -> Result<What, Failure> {
     let failed = || Failure::step("opening the container's cgroups");
     let mut parts = Vec::new();
-    for (root, dir) in group.make_v1().map_err(failed())? {
+    for (root, dir) in group.directories_v1().map_err(failed())? {
         let mount = mount::copy(&dir, Depth::One).map_err(failed())?;
         let following = Change {
             propagation: MountPropagationFlags::DOWNSTREAM,
@@ -290,7 +288,7 @@ impl Planned {
                 let none = XattrFlags::empty();
                 Ok(rustix::fs::fsetxattr(
                     made,
-                    SELINUX,
+                    relabel::ATTRIBUTE,
                     label.as_bytes(),
                     none,
                 )?)

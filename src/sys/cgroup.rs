@@ -167,7 +167,8 @@ pub fn make(relative: &Path, controller: &str) -> io::Result<Option<PathBuf>> {
     Ok(Some(dir))
 }
 
-fn make_one(dir: &Path) -> io::Result<()> {
+/// Makes the directory of one cgroup; it may be there.
+pub fn make_one(dir: &Path) -> io::Result<()> {
     match fs::create_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other,

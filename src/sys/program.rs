@@ -83,7 +83,7 @@ mod tests {
     fn code_is_let_go_and_comes_back() {
         // Other tests use theirs meanwhile.
         let shrunk = (0..50).any(|_| {
-            // A name of every file's kind of words: code that the tests share.
+            // Code that is certainly used, so that there is something to let go.
             let words = serde_json::json!({"a": [1, 2.5, "x", null]}).to_string();
             assert_eq!(words, r#"{"a":[1,2.5,"x",null]}"#);
             let before = held();

@@ -171,9 +171,7 @@ esac
 "#,
         home = scratch.path().display()
     );
-    let path = dir.join("slow");
-    std::fs::write(&path, script).unwrap();
-    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    scratch.program("plugins/slow", script);
     dir.to_str().unwrap().to_owned()
 }
 

@@ -1,9 +1,6 @@
 //! What is mounted into containers, and how.
 
-use std::{
-    fs::Permissions,
-    os::unix::fs::{MetadataExt, PermissionsExt},
-};
+use std::os::unix::fs::MetadataExt;
 
 use corten::cri::api::{self, ContainerConfig, Mount, MountPropagation};
 use serde_json::json;
@@ -280,9 +277,8 @@ async fn a_missing_source_can_be_refused() {
 async fn options_reach_the_kernel() {
     node(async |node| {
         let dir = node.scratch.dir("options");
-        let program = dir.join("program");
-        std::fs::write(&program, "#!/bin/sh\necho it runs\n").unwrap();
-        std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        node.scratch
+            .program("options/program", "#!/bin/sh\necho it runs\n");
         let optioned = |path: &str, options: &[&str], readonly| Mount {
             mount_options: options.iter().map(|o| (*o).to_owned()).collect(),
             readonly,

@@ -1,9 +1,6 @@
 //! Nothing of the host is open in a container, in what runs inside it, or in the programs that the daemon runs.
 
-use std::{
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use serde_json::json;
 
@@ -29,15 +26,13 @@ async fn a_container_and_a_command_hold_three_descriptors() {
 }
 
 /// A program that writes down what it holds open before it turns into another one.
-fn nosy(dir: &Path, name: &str, really: &str) -> PathBuf {
-    let path = dir.join(name);
+fn nosy(scratch: &Scratch, name: &str, really: &str) -> PathBuf {
+    let held = scratch.join(name).with_file_name("held");
     let script = format!(
         "#!/bin/sh\nls -l /proc/$$/fd >> {}\nexec {really} \"$@\"\n",
-        dir.join("held").display()
+        held.display()
     );
-    std::fs::write(&path, script).unwrap();
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-    path
+    scratch.program(name, script)
 }
 
 #[tokio::test]
@@ -45,8 +40,8 @@ async fn what_the_daemon_was_started_with_goes_no_further() {
     let others = Scratch::new();
     let secret = others.file("left-open", "of the host");
     let (oci, cni) = (others.dir("oci"), others.dir("cni"));
-    let runtime = nosy(&oci, "runtime", "/usr/sbin/runc");
-    nosy(&cni, "nosy-bridge", "/usr/lib/cni/bridge");
+    let runtime = nosy(&others, "oci/runtime", "/usr/sbin/runc");
+    nosy(&others, "cni/nosy-bridge", "/usr/lib/cni/bridge");
     let options = Options {
         left_open: Some(secret.clone()),
         no_network: true,
