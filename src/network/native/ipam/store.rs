@@ -117,13 +117,12 @@ impl Store {
         set: usize,
     ) -> Result<bool, StoreError> {
         let path = self.dir.join(ip.to_string());
+        if read(&path)?.is_some_and(|text| !is_nobodys(&text)) {
+            return Ok(false);
+        }
         let mut options = File::options();
-        options.write(true).create_new(true).mode(0o644);
-        let mut file = match options.open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
-            Err(e) => return Err(failed(&path)(e)),
-        };
+        options.write(true).create(true).truncate(true).mode(0o644);
+        let mut file = options.open(&path).map_err(failed(&path))?;
         let last = self.last_path(set);
         let written = file
             .write_all(owner.text().as_bytes())
@@ -148,12 +147,13 @@ impl Store {
         self.find(|text| owner.has(text))
     }
 
-    /// Takes addresses back from those whose files `is_released` says so of; says how many it were.
+    /// Takes addresses back from those whose files `is_released` says so of, and those that are nobody's; says how many
+    /// it were.
     pub(super) fn release_those(
         &self,
         is_released: impl Fn(&str) -> bool,
     ) -> Result<usize, StoreError> {
-        let released = self.find(is_released)?;
+        let released = self.find(|text| is_nobodys(text) || is_released(text))?;
         for ip in &released {
             remove(&self.dir.join(ip.to_string()))?;
         }
@@ -195,6 +195,12 @@ impl Store {
     fn last_path(&self, set: usize) -> PathBuf {
         self.dir.join(format!("last_reserved_ip.{set}"))
     }
+}
+
+/// Whether a file of an address was made and never written, for a process was killed or power lost in between. Nobody
+/// is about to write it: that is done by whoever has the lock.
+fn is_nobodys(text: &str) -> bool {
+    text.trim().is_empty()
 }
 
 /// Whether a file of an address names one of these owners.

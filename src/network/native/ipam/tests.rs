@@ -143,6 +143,34 @@ fn the_same_addresses_in_the_same_order_and_the_same_files_as_the_plugin() {
     assert_eq!(ours.files(), theirs.files());
 }
 
+/// What is left of whoever was killed, or lost power, between making an address' file and writing into it.
+#[test]
+fn an_address_of_nobody_is_free() {
+    let place = Place::new();
+    let ipam = place.ipam(&DUAL);
+    let file = place.0.path().join("net/10.3.0.5");
+    fs::create_dir(file.parent().unwrap()).unwrap();
+    let nobodys = || fs::write(&file, "").unwrap();
+
+    // It is given to the next who asks.
+    nobodys();
+    let lease = ipam.reserve(&claim("a"), &[]).unwrap();
+    assert_eq!(given(&lease)[0].0, "10.3.0.5/24");
+    ipam.check(&claim("a")).unwrap();
+    ipam.release(&claim("a"), &[]).unwrap();
+
+    // If nobody asks, it is taken back with those of the pod that never learned of it.
+    nobodys();
+    ipam.release(&claim("b"), &[]).unwrap();
+    assert!(!file.exists());
+
+    // Asked for by name, too.
+    nobodys();
+    let wanted = "10.3.0.5".parse().unwrap();
+    let lease = ipam.reserve(&claim("c"), &[wanted]).unwrap();
+    assert_eq!(given(&lease)[0].0, "10.3.0.5/24");
+}
+
 #[test]
 fn either_goes_on_with_what_the_other_left() {
     let place = Place::new();
