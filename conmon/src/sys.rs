@@ -232,6 +232,23 @@ pub(crate) fn trim_heap() {
     }
 }
 
+/// Gives the pages of the stack back that calls deeper than this one have used, of the process's first thread.
+#[inline(never)]
+pub(crate) fn trim_stack() {
+    /// What a page is at least, and of what all pages are multiples.
+    const PAGE: usize = 4096;
+    /// More than this function and the system call have on the stack.
+    const FRAME: usize = 1024;
+    /// As far down as is looked. Nothing but the stack can be there: the kernel keeps 256 pages below it free,
+    /// `stack_guard_gap`, and what is not mapped is passed over.
+    const DEPTH: usize = 64 * PAGE;
+    let here = 0_u8;
+    let end = ((&raw const here).addr() - FRAME) & !(PAGE - 1);
+    let start = ptr::without_provenance_mut(end - DEPTH);
+    // SAFETY: no frame in use is so far down, and what the next calls have there they write before they read.
+    unsafe { libc::madvise(start, DEPTH, libc::MADV_DONTNEED) };
+}
+
 /// Memory of its own pages, which cost nothing until they are touched and can be given back.
 #[derive(Debug)]
 pub(crate) struct Pages {

@@ -43,7 +43,7 @@ pub struct CreateRequest {
     pub cgroups: Vec<PathBuf>,
     /// The container's `memory.events` (v2) or `memory.oom_control` (v1). `None` finds it.
     pub oom_file: Option<PathBuf>,
-    /// The whole environment of monitor and runtime.
+    /// The whole environment of the runtime.
     pub env: Vec<(OsString, OsString)>,
     /// How long the runtime may take.
     pub create_timeout: Duration,

@@ -9,6 +9,7 @@ use std::{
 };
 
 use corten_conmon::{
+    config::ALLOCATOR,
     ctl::{Answer, Reply, Stage},
     socket,
     wire::{Since, Version},
@@ -168,6 +169,7 @@ async fn run(
         .arg(id.as_str())
         .env_clear()
         .envs(env)
+        .env(ALLOCATOR.0, ALLOCATOR.1)
         .current_dir("/")
         .stdin(Stdio::from(stdin))
         .stdout(Stdio::null())

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Node, Options, Scratch, container, node_with, patience, pod_net};
+use crate::support::{Node, Options, Scratch, container, node_with, patience, pod_net, until};
 
 /// For how long nothing may wake up.
 const QUIET: Duration = Duration::from_secs(12);
@@ -42,6 +42,36 @@ async fn an_idle_daemon_and_its_monitors_never_wake_up() {
         }
     })
     .await;
+}
+
+/// What a monitor may hold of its own at rest, in KB: the pages that a program of this kind writes to by being started,
+/// and a few more.
+const HELD: u64 = 68;
+
+#[tokio::test]
+async fn a_monitor_gives_back_what_its_work_took() {
+    node_with(Options::default(), async |node| {
+        let (_, _, id) = node.idle("worker").await;
+        node.sh(&id, "yes | head -c 3000000 >/proc/1/fd/1").await;
+        let everything = node.exec(&id, &["env"]).await;
+        assert!(!everything.contains("TUNABLES"), "{everything}");
+        let [monitor] = node.monitors()[..] else {
+            panic!("{:?}", node.monitors());
+        };
+        let what = format!("no more than {HELD} KB are held");
+        until(&what, async || written(monitor.0) <= HELD).await;
+    })
+    .await;
+}
+
+/// KB of memory that a process has written to and shares with no other.
+fn written(pid: u32) -> u64 {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let size = rollup
+        .lines()
+        .find_map(|line| line.strip_prefix("Private_Dirty:"));
+    let number = size.unwrap().split_whitespace().next().unwrap();
+    number.parse().unwrap()
 }
 
 /// How often each thread of the daemon and of its monitors has been given a processor, by names of both.

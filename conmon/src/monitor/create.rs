@@ -9,7 +9,7 @@ use std::{
 };
 
 use corten_conmon::{
-    config::{Config, Stdin, StdioOwner},
+    config::{ALLOCATOR, Config, Stdin, StdioOwner},
     ctl::{CreateFailure, MAX_STDERR, Stage},
     record::ExitStatus,
 };
@@ -141,6 +141,7 @@ pub(crate) fn give(fd: &OwnedFd, owner: Option<StdioOwner>) -> rustix::io::Resul
 pub(crate) fn command(argv: &[std::ffi::OsString], bundle: &Path) -> Command {
     let mut command = Command::new(&argv[0]);
     command.args(&argv[1..]).current_dir(bundle);
+    command.env_remove(ALLOCATOR.0);
     command
 }
 

@@ -436,6 +436,7 @@ impl Monitor {
         self.stderr.release_memory();
         self.scratch.release();
         sys::trim_heap();
+        sys::trim_stack();
     }
 }
 

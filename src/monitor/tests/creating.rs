@@ -34,6 +34,29 @@ async fn a_refusal_of_the_runtime_is_told_whole() {
 }
 
 #[tokio::test]
+async fn the_runtimes_environment_is_what_was_given() {
+    let bundle = Bundle::shell("true");
+    let mut request = bundle.request();
+    request.env.push(("GIVEN".into(), "a value".into()));
+    let script = "cat /proc/self/environ >&2; exec \"$@\"";
+    let mut argv = vec!["sh".into(), "-c".into(), script.into(), "sh".into()];
+    argv.append(&mut request.runtime_argv);
+    request.runtime_argv = argv;
+    let given: Vec<_> = request.env.clone();
+    let created = within(spawn(&binary(), request)).await.unwrap();
+    let seen = created.runtime_stderr.split_terminator('\0');
+    // What the shell sets of its own accord.
+    let mut seen: Vec<_> = seen.filter(|entry| !entry.starts_with("PWD=")).collect();
+    seen.sort_unstable();
+    let line = |(name, value): &(std::ffi::OsString, std::ffi::OsString)| {
+        format!("{}={}", name.display(), value.display())
+    };
+    let mut given: Vec<_> = given.iter().map(line).collect();
+    given.sort_unstable();
+    assert_eq!(seen, given);
+}
+
+#[tokio::test]
 async fn a_runtime_that_is_not_there_is_named() {
     let bundle = Bundle::shell("true");
     let mut request = bundle.request();
