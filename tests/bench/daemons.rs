@@ -1,6 +1,7 @@
 //! Two daemons to measure, alike in all but what they are.
 
 use std::{
+    ffi::OsString,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -35,7 +36,7 @@ impl Pair {
     pub(crate) async fn start() -> Outcome<Self> {
         eprintln!("making images");
         let images = Images::serve().await;
-        let daemons = vec![corten(&images)?, containerd(&images)?];
+        let daemons = vec![corten(&images).await?, containerd(&images).await?];
         let mut subjects = Vec::new();
         for daemon in &daemons {
             let mut subject = daemon.connect().await?;
@@ -67,8 +68,8 @@ impl Pair {
 /// Directory of Debian's network plugins.
 const PLUGINS: &str = "/usr/lib/cni";
 
-fn corten(images: &Images) -> Outcome<Daemon> {
-    let place = Place::new(1);
+async fn corten(images: &Images) -> Outcome<Daemon> {
+    let place = Place::new(1).await;
     let registries = place
         .scratch
         .file("registries.conf", insecure(&images.host()));
@@ -97,8 +98,8 @@ fn corten(images: &Images) -> Outcome<Daemon> {
     place.spawn("corten", command)
 }
 
-fn containerd(images: &Images) -> Outcome<Daemon> {
-    let place = Place::new(2);
+async fn containerd(images: &Images) -> Outcome<Daemon> {
+    let place = Place::new(2).await;
     let at = |name: &str| place.scratch.join(name).display().to_string();
     let config = format!(
         r#"version = 2
@@ -142,8 +143,11 @@ struct Place {
     scratch: Scratch,
 }
 
+/// Size of the file system that a daemon has its images on, in bytes; most of it is never written.
+const DISK: u64 = 6 << 30;
+
 impl Place {
-    fn new(number: u8) -> Self {
+    async fn new(number: u8) -> Self {
         let place = Self {
             scratch: Scratch::new(),
         };
@@ -154,11 +158,38 @@ impl Place {
                           "ranges": [[{"subnet": format!("10.213.{number}.0/24")}]],
                           "routes": [{"dst": "0.0.0.0/0"}]}},
                 {"type": "portmap", "capabilities": {"portMappings": true}}]});
+        place.disk().await;
         place.scratch.dir("cni");
         place
             .scratch
             .file("cni/10-bench.conflist", list.to_string());
         place
+    }
+
+    /// Gives the daemon a file system of its own for what it keeps: how fast one makes files depends on what was removed
+    /// from it before, by whomever. Where this machine has none to give, that is said.
+    async fn disk(&self) {
+        let (image, root) = (self.scratch.join("disk"), self.scratch.dir("root"));
+        let sized = std::fs::File::create(&image).and_then(|file| file.set_len(DISK));
+        sized.unwrap_or_else(|error| panic!("{}: {error}", image.display()));
+        let words = |words: &[&str], path: &Path| {
+            let words = words.iter().map(|word| (*word).into());
+            words.chain([path.as_os_str().to_owned()]).collect()
+        };
+        // Made whole at once: what is left for later the kernel does while something is measured.
+        let whole = "lazy_itable_init=0,lazy_journal_init=0";
+        let mut mount: Vec<OsString> = words(&["mount", "-o", "loop"], &image);
+        mount.push(root.into());
+        for step in [
+            words(&["mkfs.ext4", "-q", "-F", "-E", whole], &image),
+            mount,
+        ] {
+            let done = run(&step).await;
+            if done.code != Some(0) {
+                eprintln!("files are kept where others are: {}", done.failed());
+                return;
+            }
+        }
     }
 
     fn bridge(&self) -> String {

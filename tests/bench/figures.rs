@@ -68,6 +68,7 @@ pub(crate) const STATUS_OF_ONE: Kind = time("ContainerStatus, one of them");
 pub(crate) const PULL: Kind = time("pull and unpack, nothing there");
 pub(crate) const PULL_SHARED: Kind = time("pull and unpack, all but one layer there");
 pub(crate) const CPU: Kind = less("processor time a pod's life", "ms");
+pub(crate) const INSTRUCTIONS: Kind = less("instructions in user mode a pod's life", "M");
 pub(crate) const MONITOR_PSS: Kind = less("monitors or shims, PSS a pod", "KB");
 pub(crate) const MONITOR_PRIVATE: Kind = less("monitors or shims, private a pod", "KB");
 pub(crate) const DAEMON_PSS: Kind = less("daemon, PSS with the pods up", "KB");

@@ -8,7 +8,8 @@ use super::{
     Options, Outcome,
     client::{Network, Pod, pod_config},
     figures::{
-        CPU, CREATE, DOWN, GONE, HOST_GONE, HOST_READY, Kind, READY, SANDBOX, START, Sheet, UP,
+        CPU, CREATE, DOWN, GONE, HOST_GONE, HOST_READY, INSTRUCTIONS, Kind, READY, SANDBOX, START,
+        Sheet, UP,
     },
     reads,
     subject::Subject,
@@ -27,13 +28,17 @@ pub(crate) async fn one_by_one(
     subject.client.remove(&first).await?;
     if !options.host_network_only {
         let before = weight::processor_time(subject);
+        let count = weight::count_instructions(subject);
         let pods = up(options, subject, round, Network::Own, sheet).await?;
         reads::measure(options, subject, &pods, sheet).await?;
         weight::memory(subject, &pods, sheet).await;
         down(subject, pods, GONE, sheet).await?;
+        let each = |sum: f64| sum / f64::from(options.pods.max(1));
         if let (Some(before), Some(after)) = (before, weight::processor_time(subject)) {
-            let each = (after - before) / f64::from(options.pods.max(1));
-            sheet.note(CPU, each);
+            sheet.note(CPU, each(after - before));
+        }
+        if let Some(mut count) = count {
+            sheet.note(INSTRUCTIONS, each(count.read()? / 1e6));
         }
     }
     let pods = up(options, subject, round, Network::Host, sheet).await?;

@@ -14,6 +14,7 @@ mod client;
 mod daemons;
 mod figures;
 mod images;
+mod instructions;
 mod life;
 mod listed;
 mod plot;

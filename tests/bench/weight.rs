@@ -1,14 +1,18 @@
-//! What a subject weighs: memory of the daemon and of its monitors, processor time of all it does.
+//! What a subject weighs: memory of the daemon and of its monitors, processor time and instructions of all it does.
 
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    sync::Once,
     time::Duration,
 };
+
+use perf_event::events::Hardware;
 
 use super::{
     client::Pod,
     figures::{DAEMON_AFTER_PULL, DAEMON_PRIVATE, DAEMON_PSS, MONITOR_PRIVATE, MONITOR_PSS, Sheet},
+    instructions::Count,
     subject::Subject,
 };
 use crate::support::cgroup_directories;
@@ -53,6 +57,14 @@ pub(crate) async fn after_pulls(subject: &Subject, sheet: &mut Sheet<'_>) {
     if let Some(memory) = of(subject.daemon) {
         sheet.note(DAEMON_AFTER_PULL, memory.pss as f64);
     }
+}
+
+/// Begins to count the instructions of daemon, monitors, runtimes, plugins and pods; says why where nothing counts them.
+pub(crate) fn count_instructions(subject: &Subject) -> Option<Count> {
+    static SAID: Once = Once::new();
+    let count = Count::begin(subject.daemon, Hardware::INSTRUCTIONS);
+    let said = |error| SAID.call_once(|| eprintln!("instructions are not counted: {error}"));
+    count.map_err(said).ok()
 }
 
 /// Milliseconds of processor time that daemon, monitors, runtimes, plugins and pods have used so far.

@@ -1,8 +1,17 @@
-//! The plots of the benchmark, which has no tests of its own.
+//! Parts of the benchmark, which has no tests of its own.
 
+#[path = "bench/instructions.rs"]
+mod instructions;
 #[path = "bench/plot.rs"]
 mod plot;
 
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
+
+use instructions::Count;
+use perf_event::events::{Hardware, Software};
 use plot::{Run, draw};
 use serde_json::json;
 
@@ -139,4 +148,42 @@ fn the_plot_in_the_documentation_is_of_its_figures() {
         drawn == include_str!("../docs/performance/ratios.svg"),
         "draw it anew: {again}"
     );
+}
+
+#[test]
+fn all_that_a_process_starts_is_counted() {
+    let mut shell = Command::new("sh").stdin(Stdio::piped()).spawn().unwrap();
+    let mut script = shell.stdin.take().unwrap();
+    // What needs no counter of the processor's, and programs do by being started.
+    let faults = Software::PAGE_FAULTS;
+    let mut count = Count::begin(shell.id().cast_signed(), faults).unwrap();
+    let before = count.read().unwrap();
+    assert!(before < 1000.0, "{before}");
+    script
+        .write_all(b"for n in 0 1 2 3 4 5 6 7 8 9; do sh -c 'ls / >/dev/null; true'; done\n")
+        .unwrap();
+    drop(script);
+    assert!(shell.wait().unwrap().success());
+    let all = count.read().unwrap();
+    // Of twenty processes.
+    assert!((500.0..100_000.0).contains(&all), "{before}, {all}");
+}
+
+#[test]
+fn instructions_are_counted_or_it_is_said_that_they_are_not() {
+    let own = std::process::id().cast_signed();
+    match Count::begin(own, Hardware::INSTRUCTIONS) {
+        Ok(mut count) => {
+            let sum: u64 = (0..std::hint::black_box(1_000_000_u64)).sum();
+            assert!(std::hint::black_box(sum) > 0);
+            let counted = count.read().unwrap();
+            assert!(counted > 1_000_000.0, "{counted}");
+        }
+        Err(error) => assert!(
+            ["No such file", "not supported", "No such device"]
+                .iter()
+                .any(|words| error.to_string().contains(words)),
+            "{error}"
+        ),
+    }
 }
