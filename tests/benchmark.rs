@@ -131,10 +131,6 @@ fn the_plot_in_the_documentation_is_of_its_figures() {
             "own-runtime",
             include_str!("../docs/performance/own-runtime.json"),
         ),
-        (
-            "pulls-on-a-new-disk",
-            include_str!("../docs/performance/pulls-on-a-new-disk.json"),
-        ),
         ("runc", include_str!("../docs/performance/runc.json")),
     ];
     let runs = runs.map(|(stem, json)| {
