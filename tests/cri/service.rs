@@ -137,9 +137,14 @@ async fn it_tells_systemd_when_it_is_ready() {
 async fn asked_to_end_it_finishes_what_it_does() {
     node(async |node| {
         let (_, _, id) = node.idle("draining").await;
-        let work = node.try_exec(&id, &["sh", "-c", "sleep 2; echo done"], 0);
+        let words = ["sh", "-c", "echo >/begun; sleep 2; echo done"];
+        let work = node.try_exec(&id, &words, 0);
+        let begun = format!("/proc/{}/root/begun", node.init_pid(&id).await);
         let end = async {
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            until("it is under way", async || {
+                std::path::Path::new(&begun).exists()
+            })
+            .await;
             node.terminate().await
         };
         let (done, status) = tokio::join!(work, end);
