@@ -1,7 +1,6 @@
 //! Two daemons to measure, alike in all but what they are.
 
 use std::{
-    ffi::OsString,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -172,19 +171,15 @@ impl Place {
         let (image, root) = (self.scratch.join("disk"), self.scratch.dir("root"));
         let sized = std::fs::File::create(&image).and_then(|file| file.set_len(DISK));
         sized.unwrap_or_else(|error| panic!("{}: {error}", image.display()));
-        let words = |words: &[&str], path: &Path| {
-            let words = words.iter().map(|word| (*word).into());
-            words.chain([path.as_os_str().to_owned()]).collect()
-        };
+        let (image, root) = (image.to_str().unwrap(), root.to_str().unwrap());
         // Made whole at once: what is left for later the kernel does while something is measured.
         let whole = "lazy_itable_init=0,lazy_journal_init=0";
-        let mut mount: Vec<OsString> = words(&["mount", "-o", "loop"], &image);
-        mount.push(root.into());
-        for step in [
-            words(&["mkfs.ext4", "-q", "-F", "-E", whole], &image),
-            mount,
-        ] {
-            let done = run(&step).await;
+        let steps: [&[&str]; 2] = [
+            &["mkfs.ext4", "-q", "-F", "-E", whole, image],
+            &["mount", "-o", "loop", image, root],
+        ];
+        for step in steps {
+            let done = run(step).await;
             if done.code != Some(0) {
                 eprintln!("files are kept where others are: {}", done.failed());
                 return;

@@ -14,7 +14,8 @@ impl Count {
     pub(crate) fn begin(pid: i32, event: impl Into<Event> + Clone) -> io::Result<Self> {
         let mut counters = Vec::new();
         for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-            let Some(thread) = number(&thread?.file_name()) else {
+            let name = thread?.file_name();
+            let Some(thread) = name.to_str().and_then(|name| name.parse().ok()) else {
                 continue;
             };
             let mut builder = Builder::new().kind(event.clone()).observe_pid(thread);
@@ -38,8 +39,4 @@ impl Count {
         }
         Ok(sum)
     }
-}
-
-fn number(name: &std::ffi::OsStr) -> Option<i32> {
-    name.to_str()?.parse().ok()
 }

@@ -15,7 +15,7 @@ use super::{
     instructions::Count,
     subject::Subject,
 };
-use crate::support::cgroup_directories;
+use crate::support::{Process, cgroup_directories};
 
 /// Memory in KB as the kernel counts it, shared pages by their part and not at all.
 #[derive(Debug, Default, Clone, Copy)]
@@ -124,18 +124,9 @@ fn gather(dir: &Path, found: &mut BTreeSet<i32>) {
 }
 
 fn of(pid: i32) -> Option<Memory> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let sum = |names: &[&str]| {
-        text.lines()
-            .filter_map(|line| {
-                let (name, rest) = line.split_once(':')?;
-                let value = rest.trim().strip_suffix(" kB")?;
-                names.contains(&name).then(|| value.parse::<u64>().ok())?
-            })
-            .sum()
-    };
+    let process = Process(pid.cast_unsigned());
     Some(Memory {
-        pss: sum(&["Pss"]),
-        private: sum(&["Private_Clean", "Private_Dirty"]),
+        pss: process.memory("Pss")?,
+        private: process.memory("Private_Clean")? + process.memory("Private_Dirty")?,
     })
 }

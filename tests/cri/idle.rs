@@ -59,19 +59,12 @@ async fn a_monitor_gives_back_what_its_work_took() {
             panic!("{:?}", node.monitors());
         };
         let what = format!("no more than {HELD} KB are held");
-        until(&what, async || written(monitor.0) <= HELD).await;
+        until(&what, async || {
+            monitor.memory("Private_Dirty").unwrap() <= HELD
+        })
+        .await;
     })
     .await;
-}
-
-/// KB of memory that a process has written to and shares with no other.
-fn written(pid: u32) -> u64 {
-    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let size = rollup
-        .lines()
-        .find_map(|line| line.strip_prefix("Private_Dirty:"));
-    let number = size.unwrap().split_whitespace().next().unwrap();
-    number.parse().unwrap()
 }
 
 /// How often each thread of the daemon and of its monitors has been given a processor, by names of both.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
-use crate::support::{Node, processes_naming};
+use crate::support::{Node, Process, processes_naming};
 
 /// What there is at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,18 +46,12 @@ impl Weight {
     /// Now.
     pub(crate) fn of(node: &Node) -> Self {
         let pid = node.pid();
-        let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-        let memory = rollup
-            .lines()
-            .find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB"))
-            .and_then(|text| text.parse().ok())
-            .unwrap_or_else(|| panic!("no Pss in {rollup}"));
         let count = |name: &str| {
             let entries = std::fs::read_dir(format!("/proc/{pid}/{name}")).unwrap();
             entries.count()
         };
         Self {
-            memory,
+            memory: Process(pid).memory("Pss").unwrap(),
             descriptors: count("fd"),
             threads: count("task"),
             parts: Parts::of(node),

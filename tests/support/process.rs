@@ -39,6 +39,16 @@ impl Process {
         self.state() == Some('T')
     }
 
+    /// KB that it holds by one of the kernel's counts, proc_pid_smaps_rollup(5); `None` when it is gone.
+    pub(crate) fn memory(self, count: &str) -> Option<u64> {
+        let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.0)).ok()?;
+        rollup.lines().find_map(|line| {
+            let (name, size) = line.split_once(':')?;
+            let number = size.trim().strip_suffix(" kB")?;
+            (name == count).then(|| number.parse().ok())?
+        })
+    }
+
     fn state(self) -> Option<char> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0)).ok()?;
         // The name before may hold anything.

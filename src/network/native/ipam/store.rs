@@ -129,7 +129,7 @@ impl Store {
             .map_err(failed(&path))
             .and_then(|()| fs::write(&last, ip.to_string()).map_err(failed(&last)));
         if let Err(e) = written {
-            // Half a reservation is nobody's, and nobody would ever release it.
+            // Half a reservation is nobody's, and taken as the plugin sees it.
             remove(&path)?;
             return Err(e);
         }
