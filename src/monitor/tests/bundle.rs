@@ -148,6 +148,15 @@ impl Bundle {
         }
     }
 
+    /// The same with a shell before the runtime, which has its command line as `"$@"`.
+    pub(super) fn request_behind(&self, script: &str) -> CreateRequest {
+        let mut request = self.request();
+        let mut argv = vec!["sh".into(), "-c".into(), script.into(), "sh".into()];
+        argv.append(&mut request.runtime_argv);
+        request.runtime_argv = argv;
+        request
+    }
+
     pub(super) async fn create(&self) -> Created {
         self.create_as(self.request()).await.unwrap()
     }

@@ -36,13 +36,9 @@ async fn a_refusal_of_the_runtime_is_told_whole() {
 #[tokio::test]
 async fn the_runtimes_environment_is_what_was_given() {
     let bundle = Bundle::shell("true");
-    let mut request = bundle.request();
+    let mut request = bundle.request_behind("cat /proc/self/environ >&2; exec \"$@\"");
     request.env.push(("GIVEN".into(), "a value".into()));
-    let script = "cat /proc/self/environ >&2; exec \"$@\"";
-    let mut argv = vec!["sh".into(), "-c".into(), script.into(), "sh".into()];
-    argv.append(&mut request.runtime_argv);
-    request.runtime_argv = argv;
-    let given: Vec<_> = request.env.clone();
+    let given = request.env.clone();
     let created = within(spawn(&binary(), request)).await.unwrap();
     let seen = created.runtime_stderr.split_terminator('\0');
     // What the shell sets of its own accord.

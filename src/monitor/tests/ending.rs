@@ -123,16 +123,13 @@ async fn it_ends_while_the_daemon_is_away() {
 #[tokio::test]
 async fn a_creation_outlives_who_asked_for_it() {
     let bundle = Bundle::shell("exec sleep 1000");
-    let mut request = bundle.request();
     let gate = bundle.path("gate");
     // The runtime's own command line, once the gate is open.
     let script = format!(
         "while [ ! -e {} ]; do sleep 0.02; done; exec \"$@\"",
         gate.display()
     );
-    let mut argv = vec!["sh".into(), "-c".into(), script.into(), "sh".into()];
-    argv.append(&mut request.runtime_argv);
-    request.runtime_argv = argv;
+    let request = bundle.request_behind(&script);
     let creation = tokio::spawn(async move { spawn(&binary(), request).await.map(|_| ()) });
     until("the monitor listens", || bundle.path("ctl").exists()).await;
     creation.abort();

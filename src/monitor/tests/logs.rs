@@ -163,11 +163,7 @@ async fn a_grandchild_that_keeps_the_pipe_is_not_waited_for() {
 #[tokio::test]
 async fn what_the_runtime_says_is_not_the_containers() {
     let bundle = Bundle::shell("echo mine");
-    let mut request = bundle.request();
-    let script = "echo a warning >&2; exec \"$@\"";
-    let mut argv = vec!["sh".into(), "-c".into(), script.into(), "sh".into()];
-    argv.append(&mut request.runtime_argv);
-    request.runtime_argv = argv;
+    let request = bundle.request_behind("echo a warning >&2; exec \"$@\"");
     let created = within(spawn(&binary(), request)).await.unwrap();
     assert_eq!(created.runtime_stderr, "a warning\n");
     bundle.start();

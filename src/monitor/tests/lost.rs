@@ -108,12 +108,8 @@ async fn a_stopped_monitor_is_adopted() {
 #[tokio::test]
 async fn a_monitor_that_is_stopped_while_it_creates_goes_on() {
     let bundle = Bundle::shell("exec sleep 1000");
-    let mut request = bundle.request();
     // The runtime stops its parent, which is the monitor, before it does its work.
-    let script = "kill -STOP $PPID; exec \"$@\"";
-    let mut argv = vec!["sh".into(), "-c".into(), script.into(), "sh".into()];
-    argv.append(&mut request.runtime_argv);
-    request.runtime_argv = argv;
+    let request = bundle.request_behind("kill -STOP $PPID; exec \"$@\"");
     let created = bundle.create_as(request).await.unwrap();
     assert_ne!(letter(created.monitor_pid), Some('T'));
     kill(created.pid);
